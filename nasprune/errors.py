@@ -1,0 +1,24 @@
+"""The one root of the errors a user can cause or meet."""
+
+
+class NaspruneError(Exception):
+    """Something the user can mend: the message says what was given, what was expected and what to do.
+
+    The command lines print the message as one line and exit with code 2.
+    """
+
+
+class DataError(NaspruneError):
+    """A data set, image or split that cannot be used as it is."""
+
+
+class SettingsError(NaspruneError):
+    """A setting, or a combination of settings, that cannot be honoured."""
+
+
+class NetworkError(NaspruneError):
+    """A network that cannot be built, traced or cut."""
+
+
+class ArtifactError(NaspruneError):
+    """A file of a point or checkpoint that is missing, damaged or does not fit."""
