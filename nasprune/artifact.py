@@ -1,0 +1,144 @@
+"""A network on disk, as data: JSON, safetensors and ONNX. The structure comes from code, the values from files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nasprune.data.statistics import Statistics
+from nasprune.errors import ArtifactError, NaspruneError
+from nasprune.export import export_onnx
+from nasprune.networks import NetworkSettings, build_with_widths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+RECORD, WEIGHTS, ONNX = "point.json", "weights.safetensors", "model.onnx"
+
+Record = Mapping[str, Any]
+"""What `point.json` holds; `_REQUIRED` names what every record has."""
+
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "point": str,
+    "network": str,
+    "head": str,
+    "dataset": str,
+    "classes": list,
+    "image_size": int,
+    "statistics": dict,
+    "widths": dict,
+    "macs": int,
+    "macs_ratio": (int, float),
+    "params": int,
+    "val_accuracy": (int, float),
+    "test_accuracy": (int, float),
+    "provenance": dict,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A network and all that is known of it.
+
+    Attributes:
+        network: In evaluation mode, on the CPU.
+        record: The content of `point.json`.
+        directory: Where it came from.
+    """
+
+    network: nn.Module
+    record: Record
+    directory: Path
+
+    @property
+    def statistics(self) -> Statistics:
+        """Normalisation the network was trained with."""
+        given = self.record["statistics"]
+        return Statistics(mean=tuple(given["mean"]), deviation=tuple(given["deviation"]))
+
+
+def network_settings(record: Record) -> NetworkSettings:
+    """The settings that build the dense network a record came from."""
+    return NetworkSettings(
+        network=record["network"],
+        head=record["head"],
+        classes=len(record["classes"]),
+        image_size=record["image_size"],
+    )
+
+
+def write_artifact(directory: Path, network: nn.Module, record: Record) -> None:
+    """Write a network under `directory`, whole or not at all. One that is already there stays as it is.
+
+    Raises:
+        ArtifactError: if it cannot be written.
+    """
+    if (directory / RECORD).exists():
+        return
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    given = record["statistics"]
+    statistics = Statistics(mean=tuple(given["mean"]), deviation=tuple(given["deviation"]))
+    network = network.cpu().eval()
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+        save_file(weights, partial / WEIGHTS)
+        export_onnx(network, statistics, record["image_size"], partial / ONNX)
+        (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        partial.replace(directory)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"cannot write {directory}: {error}; expected room and permission to write there; "
+            "free some space or choose another --storage"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def read_record(directory: Path) -> Record:
+    """The checked content of a point's JSON file.
+
+    Raises:
+        ArtifactError: if the file is missing, not JSON, or lacks what every record has.
+    """
+    path = directory / RECORD
+    try:
+        record = json.loads(path.read_text())
+    except OSError as error:
+        raise ArtifactError(f"{directory} given; expected a point's folder with {RECORD} ({error.strerror})") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}); take the point from its study again") from error
+    for key, kind in _REQUIRED.items():
+        if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+            raise ArtifactError(f"{path} lacks a usable '{key}'; take the point from its study again")
+    return record
+
+
+def read_artifact(directory: Path) -> Artifact:
+    """Rebuild a network from its record and load its weights.
+
+    Raises:
+        ArtifactError: if a file is missing or damaged, or weights and record do not belong together.
+    """
+    record = read_record(directory)
+    path = directory / WEIGHTS
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} is not a readable safetensors file ({error}); take the point again") from error
+    try:
+        network = build_with_widths(network_settings(record), record["widths"])
+        network.load_state_dict(weights)
+    except (NaspruneError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{path} does not fit the widths in {RECORD}: {reason}") from error
+    return Artifact(network=network.eval(), record=record, directory=directory)

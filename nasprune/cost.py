@@ -1,0 +1,93 @@
+"""Multiply-adds (MACs) as a function of the widths: exact for whole channels, differentiable for masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nasprune.coupling import Coupling
+
+
+@dataclass(frozen=True, kw_only=True)
+class MacsCost:
+    """MACs of one image as a quadratic form of the G group widths.
+
+    Layer l costs `multiply_adds[l] * (inputs[l] @ w + fixed_inputs[l]) * (outputs[l] @ w + fixed_outputs[l])`:
+    every pair of an input and an output channel costs the kernel's elements at every output position.
+
+    Attributes:
+        multiply_adds: (L,) per pair of channels.
+        inputs: (L, G) input channels each kept channel of a group brings (a flattened map: its pixels).
+        fixed_inputs: (L,) input channels that are never pruned; 1 where a channel only meets itself.
+        outputs: (L, G) the same for output channels.
+        fixed_outputs: (L,)
+        sizes: (G,) dense widths.
+        dense: MACs at the dense widths.
+    """
+
+    multiply_adds: torch.Tensor
+    inputs: torch.Tensor
+    fixed_inputs: torch.Tensor
+    outputs: torch.Tensor
+    fixed_outputs: torch.Tensor
+    sizes: torch.Tensor
+    dense: int
+
+    def __call__(self, widths: torch.Tensor) -> torch.Tensor:
+        """MACs for (..., G) widths, which may be fractions; float64 (...,), differentiable."""
+        widths = widths.to(torch.float64)
+        given = widths @ self.inputs.T + self.fixed_inputs
+        made = widths @ self.outputs.T + self.fixed_outputs
+        return (given * made) @ self.multiply_adds
+
+    def marginal(self, widths: torch.Tensor) -> torch.Tensor:
+        """(G,) MACs that one more channel of each group costs at these widths: the gradient."""
+        widths = widths.detach().to(torch.float64).requires_grad_()
+        (gradient,) = torch.autograd.grad(self(widths), widths)
+        return gradient
+
+    def to(self, device: torch.device) -> MacsCost:
+        """The same cost with its tensors on `device`."""
+        return MacsCost(
+            multiply_adds=self.multiply_adds.to(device),
+            inputs=self.inputs.to(device),
+            fixed_inputs=self.fixed_inputs.to(device),
+            outputs=self.outputs.to(device),
+            fixed_outputs=self.fixed_outputs.to(device),
+            sizes=self.sizes.to(device),
+            dense=self.dense,
+        )
+
+
+def macs_cost(coupling: Coupling) -> MacsCost:
+    """The MACs of the network behind `coupling`, at the image size it was traced with."""
+    layers = [layer for layer in coupling.layers if layer.multiply_adds]
+    count, groups = len(layers), len(coupling.groups)
+    inputs, outputs = torch.zeros(count, groups), torch.zeros(count, groups)
+    fixed_inputs, fixed_outputs = torch.zeros(count), torch.zeros(count)
+    for row, layer in enumerate(layers):
+        outputs[row], fixed_outputs[row] = _per_group(coupling, layer.outputs)
+        if layer.inputs is None:
+            fixed_inputs[row] = 1
+        else:
+            inputs[row], fixed_inputs[row] = _per_group(coupling, layer.inputs)
+    sizes = torch.tensor([group.size for group in coupling.groups], dtype=torch.float64)
+    parts = {
+        "multiply_adds": torch.tensor([layer.multiply_adds for layer in layers], dtype=torch.float64),
+        "inputs": inputs.double(),
+        "fixed_inputs": fixed_inputs.double(),
+        "outputs": outputs.double(),
+        "fixed_outputs": fixed_outputs.double(),
+        "sizes": sizes,
+    }
+    dense = round(float(MacsCost(**parts, dense=0)(sizes)))
+    return MacsCost(**parts, dense=dense)
+
+
+def _per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """How often a channel of each group appears in `numbers` (G,), and how many are fixed."""
+    fixed = int((numbers == coupling.channels).sum())
+    free = numbers[numbers < coupling.channels]
+    counts = torch.bincount(coupling.group_of[free], minlength=len(coupling.groups)).double()
+    return counts / torch.tensor([group.size for group in coupling.groups]), fixed

@@ -1,0 +1,153 @@
+"""Plain importance criteria: (C,) scores from the dense network alone, higher is more important.
+
+All have one signature, so that each can be a search's starting scores or, with no search at all, the method to
+compare with. A channel's importance is the sum over every layer of its group that produces it, since all
+its parts leave together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nasprune.errors import NetworkError, SettingsError
+from nasprune.masking import MaskedNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nasprune.compute import Compute
+    from nasprune.cost import MacsCost
+    from nasprune.coupling import Coupling, Layer
+    from nasprune.data.batches import Batches
+
+Scale = Literal["global", "uniform", "cost"]
+
+
+class Criterion(Protocol):
+    """Importance (C,), at least 0, of every channel of a network."""
+
+    def __call__(
+        self, network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int
+    ) -> torch.Tensor: ...
+
+
+def taylor(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+    """First-order change of the loss when a channel goes: mean squared gradient of its mask at 1.
+
+    Molchanov et al. 2019, with the gradient taken for the whole coupled channel at once and squared per batch.
+    """
+    network.eval()
+    masked = MaskedNetwork(network, coupling)
+    mask = torch.ones(coupling.channels, device=compute.device, requires_grad=True)
+    total = torch.zeros(coupling.channels, device=compute.device)
+    for images, labels in batches.epoch(seed):
+        with compute.autocast():
+            logits = masked(images, mask)
+        (gradient,) = torch.autograd.grad(F.cross_entropy(logits.float(), labels), mask)
+        total += gradient**2
+    return total / len(batches)
+
+
+def l1(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+    """Sum of absolute filter weights (Li et al. 2017)."""
+    return _over_producers(network, coupling, lambda weight: weight.abs().sum(1))
+
+
+def fpgm(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+    """Sum of distances to all other filters of the layer: far from the geometric median (He et al. 2019)."""
+    return _over_producers(network, coupling, lambda weight: torch.cdist(weight, weight).sum(1))
+
+
+def bn_scale(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+    """Absolute batch-norm scale (network slimming, Liu et al. 2017).
+
+    Raises:
+        NetworkError: if some channels pass no batch norm.
+    """
+    total = torch.zeros(coupling.channels + 1, device=compute.device)
+    seen = torch.zeros(coupling.channels + 1, dtype=torch.bool)
+    for layer in coupling.layers:
+        if layer.kind == "norm":
+            total.index_add_(0, layer.outputs.to(total.device), _weight(network, layer).abs())
+            seen[layer.outputs] = True
+    if not bool(seen[:-1].all()):
+        group = coupling.groups[int(coupling.group_of[int((~seen[:-1]).nonzero()[0])])]
+        raise NetworkError(
+            f"criterion bn_scale given, but the channels of {group.name} pass no batch norm; use l1, fpgm or taylor"
+        )
+    return total[:-1]
+
+
+def uniform_random(
+    network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int
+) -> torch.Tensor:
+    """Random importance in (0, 1): the floor every criterion has to beat."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(coupling.channels, generator=generator).to(compute.device)
+
+
+def constant(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+    """The same for every channel: a search that starts from it knows nothing."""
+    return torch.ones(coupling.channels, device=compute.device)
+
+
+CRITERIA: Mapping[str, Criterion] = {
+    "taylor": taylor,
+    "l1": l1,
+    "fpgm": fpgm,
+    "bn_scale": bn_scale,
+    "random": uniform_random,
+    "constant": constant,
+}
+
+
+def scaled(importance: torch.Tensor, coupling: Coupling, cost: MacsCost, scale: Scale) -> torch.Tensor:
+    """Scores (C,) with mean 0 and deviation 1 from an importance (C,), made comparable across groups.
+
+    Args:
+        importance: At least 0; only its order matters in the end, its logarithm keeps the spread sane.
+        coupling: The groups.
+        cost: For scale "cost".
+        scale: "global" compares the importance as it is; "cost" divides it by the MACs that a channel of the
+            group costs in the dense network; "uniform" by its rank in the group, so that every group keeps
+            the same share.
+    """
+    group_of = coupling.group_of.to(importance.device)
+    if scale == "uniform":
+        scores = torch.empty_like(importance)
+        for group in coupling.groups:
+            part = slice(group.start, group.start + group.size)
+            ranks = importance[part].argsort(stable=True).argsort(stable=True)
+            scores[part] = (ranks + 0.5) / group.size
+    elif scale in ("global", "cost"):
+        floor = importance[importance > 0].min() if bool((importance > 0).any()) else importance.new_ones(())
+        scores = importance.clamp(min=floor).double().log()
+        if scale == "cost":
+            scores = scores - cost.marginal(cost.sizes).log()[group_of]
+        scores = scores.float()
+    else:
+        raise SettingsError(f"scale '{scale}' given; expected global, uniform or cost")
+    deviation = scores.std()
+    return (scores - scores.mean()) / deviation if float(deviation) > 1e-6 else torch.ones_like(scores)
+
+
+def _weight(network: nn.Module, layer: Layer) -> torch.Tensor:
+    return network.get_parameter(f"{layer.name}.weight").detach().float()
+
+
+def _over_producers(network: nn.Module, coupling: Coupling, measure: _Measure) -> torch.Tensor:
+    """Sum a measure of (out, rest) filters over all layers that produce a channel."""
+    device = next(network.parameters()).device
+    total = torch.zeros(coupling.channels + 1, device=device)
+    for layer in coupling.layers:
+        if layer.kind != "norm":
+            total.index_add_(0, layer.outputs.to(device), measure(_weight(network, layer).flatten(1)))
+    return total[:-1]
+
+
+class _Measure(Protocol):
+    def __call__(self, weight: torch.Tensor, /) -> torch.Tensor: ...

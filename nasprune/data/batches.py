@@ -1,0 +1,131 @@
+"""Batches of normalised images on a device."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nasprune.data.augment import Augmentation, augment
+from nasprune.data.mapped import MappedImages
+from nasprune.data.statistics import Statistics
+from nasprune.errors import DataError, SettingsError
+
+__all__ = ["Augmentation", "Batches"]
+
+
+class Batches:
+    """The images at some indices, batch after batch, as often as asked.
+
+    Args:
+        images: the mapped images.
+        labels: int64 (N,) classes of all mapped images.
+        indices: int64 (n,) which images to serve.
+        batch_size: images a batch, at least 1.
+        statistics: for the normalisation.
+        device: where the batches are to lie.
+        augmentation: None serves every image once, unchanged and in order. Otherwise the order is shuffled and
+            every image changed, both drawn from (seed, epoch number) alone.
+        seed: of order, augmentation and halves.
+
+    Raises:
+        DataError: if there are no indices.
+        SettingsError: if the batch size is below 1.
+    """
+
+    def __init__(
+        self,
+        images: MappedImages,
+        labels: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
+        *,
+        batch_size: int,
+        statistics: Statistics,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise SettingsError(f"batch size {batch_size}: give at least 1")
+        if len(indices) == 0:
+            raise DataError("no image to make batches of: the part is empty")
+        self._images = images
+        self._labels = labels
+        self._indices = np.array(indices, dtype=np.int64)
+        self._batch_size = batch_size
+        self._statistics = statistics
+        self._device = device
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        whole, rest = divmod(len(self._indices), self._batch_size)
+        # Batch norm learns badly from a few images. What is dropped differs from epoch to epoch.
+        dropped = self._augmentation is not None and whole > 0 and 2 * rest < self._batch_size
+        return whole + (rest > 0 and not dropped)
+
+    @property
+    def images_count(self) -> int:
+        """Images served, those of a last batch that is dropped included."""
+        return len(self._indices)
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Serve every image once.
+
+        Args:
+            number: of the epoch, from 0; with the seed it fixes all chance, so that a resumed run sees what an
+                uninterrupted one would.
+
+        Yields:
+            x float32 (b, 3, S, S), normalised, channels-last, and y int64 (b,), both on the device. b is the batch
+            size but for a short last batch; with augmentation a last batch of less than half the size is left
+            out, unless it is the only one.
+        """
+        order = self._indices
+        generator = torch.Generator(self._device)
+        if self._augmentation is not None:
+            for_order, for_views = np.random.SeedSequence([self._seed, number]).spawn(2)
+            order = np.random.default_rng(for_order).permutation(order)
+            generator.manual_seed(int(for_views.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        scale, offset = self._normalisation()
+        pinned = self._device.type == "cuda"
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
+            chosen = order[start : start + self._batch_size]
+            y = torch.from_numpy(self._labels[chosen])
+            x = self._images.gather(chosen, pinned=pinned).to(self._device, non_blocking=pinned)
+            if self._augmentation is None:
+                seen = x.float().mul_(1 / 255)
+            else:
+                seen = augment(x, self._augmentation, generator)
+            yield seen.mul_(scale).add_(offset), (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
+
+    def half(self, part: int) -> "Batches":
+        """Serve one of two disjoint halves of the images; both together are all of them.
+
+        For searches whose weights and scores learn from different images.
+
+        Raises:
+            SettingsError: if `part` is neither 0 nor 1.
+            DataError: if there is but one image.
+        """
+        if part not in (0, 1):
+            raise SettingsError(f"half {part}: give 0 or 1")
+        random = np.random.default_rng(np.random.SeedSequence([self._seed, len(self._indices)]))
+        mine = np.sort(random.permutation(self._indices)[part::2])
+        return Batches(
+            self._images,
+            self._labels,
+            mine,
+            batch_size=self._batch_size,
+            statistics=self._statistics,
+            device=self._device,
+            augmentation=self._augmentation,
+            seed=self._seed,
+        )
+
+    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and offset (3, 1, 1) that take [0, 1] to mean 0, deviation 1."""
+        mean = torch.tensor(self._statistics.mean, device=self._device)[:, None, None]
+        deviation = torch.tensor(self._statistics.deviation, device=self._device)[:, None, None]
+        return 1 / deviation, -mean / deviation

@@ -1,0 +1,84 @@
+"""Writing files so that a reader sees a whole file or none."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from nasprune.errors import DataError
+
+_UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the machine-wide lock of `path` (a file `<path>.lock` beside it), waiting for another holder.
+
+    The kernel drops the lock with its process, so a killed holder blocks nobody.
+
+    Raises:
+        DataError: if the folder cannot be made or the lock file cannot be written.
+    """
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise DataError(
+            f"cannot write in {path.parent} ({reason(error)}): choose a storage folder that can be written"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a fresh file to write beside `path`; it takes `path`'s place once the block ends without error.
+
+    Call it under `locked(path)`: what an earlier, killed writer left behind is removed first.
+
+    Raises:
+        DataError: if the disk is full or cannot be written.
+    """
+    try:
+        for leftover in path.parent.glob(f"{path.name}.*{_UNFINISHED}"):
+            leftover.unlink()
+        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.", suffix=_UNFINISHED, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    unfinished = Path(temporary)
+    try:
+        yield unfinished
+        unfinished.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared storage
+        _flush(unfinished)
+        unfinished.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why `error` happened."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(words.split()) or type(error).__name__
+
+
+def _flush(path: Path) -> None:
+    # Without it a power cut may leave the new name with the content still missing.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"cannot write {path} ({reason(error)}): free some space or choose another storage folder")

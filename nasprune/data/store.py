@@ -1,0 +1,176 @@
+"""The packed data set: one Parquet file of encoded images, and a mapped file of pixels for each size used."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nasprune.data.decode import decode
+from nasprune.data.files import locked, reason, replacing
+from nasprune.data.mapped import MappedImages, in_threads, write_mapped
+from nasprune.data.readers import EncodedImage
+from nasprune.errors import DataError
+
+__all__ = ["MappedImages", "Store", "open_store", "pack"]
+
+_FILE = "images.parquet"
+_LAYOUT = "1"  # of the Parquet file; raise it when the columns change
+_ROW_GROUP = 256  # images read or written at once
+_SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Store:
+    """A packed data set of N images, in the order of their names.
+
+    Attributes:
+        directory: the folder that holds it.
+        dataset: name of the data set.
+        classes: names of the classes, sorted.
+        names: (N,) names of the images, unique.
+        labels: int64 (N,) read-only, places in `classes`.
+        content_hashes: (N,) SHA-256 of each file's bytes; equal for copies of one image.
+        data_hash: SHA-256 over all names, labels and contents: equal only for equal data.
+    """
+
+    directory: Path
+    dataset: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    content_hashes: tuple[str, ...]
+    data_hash: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def images(self, image_size: int) -> MappedImages:
+        """Map the images at `image_size` pixels a side, decoding them all on the first call for that size.
+
+        Raises:
+            DataError: if the file of pixels cannot be made or is damaged.
+        """
+        path = self.directory / f"pixels-{image_size}-{self.data_hash[:12]}.arrow"
+        if not path.exists():
+            with locked(path):
+                if not path.exists():  # another process may have made it while this one waited
+                    with replacing(path) as unfinished:
+                        write_mapped(unfinished, self._encoded(), image_size)
+        images = MappedImages(path, image_size)
+        if len(images) != len(self):
+            raise DataError(f"{path} has {len(images)} images, not {len(self)}: remove it, it is made again")
+        return images
+
+    def _encoded(self) -> Iterator[tuple[str, bytes]]:
+        path = self.directory / _FILE
+        try:
+            with pq.ParquetFile(path) as file:
+                for portion in file.iter_batches(batch_size=_ROW_GROUP, columns=["name", "image"]):
+                    names, images = portion.columns
+                    yield from zip(names.to_pylist(), images.to_pylist(), strict=True)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, reason(error)) from error
+
+
+def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store:
+    """Write the images into `directory` as one Parquet file, or open what is packed there already.
+
+    Every image is decoded once, so that a broken one is met here and not in the middle of a training. The file
+    appears whole or not at all; of several processes that pack at once one works and the others wait for it.
+
+    Args:
+        dataset: name of the data set.
+        scenes: the images, in the order of their names; not touched if the directory is packed already.
+        directory: folder of this one data set.
+
+    Raises:
+        DataError: if an image is broken, a name is given twice or out of order, there are fewer than two classes,
+            or the directory cannot be written.
+    """
+    path = directory / _FILE
+    if not path.exists():
+        with locked(path):
+            if not path.exists():
+                with replacing(path) as unfinished:
+                    _write(dataset, scenes, unfinished)
+    return open_store(directory)
+
+
+def open_store(directory: Path) -> Store:
+    """Open a packed data set.
+
+    Raises:
+        DataError: if there is none, or it is damaged or of another layout.
+    """
+    path = directory / _FILE
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=["label", "name", "content_hash"])
+            said = json.loads((file.metadata.metadata or {}).get(b"nasprune", b"{}"))
+    except FileNotFoundError as error:
+        raise DataError(f"{directory} holds no packed data set ({_FILE} is missing): pack it first") from error
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise _damaged(path, reason(error)) from error
+    if said.get("layout") != _LAYOUT:
+        raise _damaged(path, f"its layout is {said.get('layout')}, not {_LAYOUT}")
+    label_of_each = table.column("label").to_pylist()
+    classes = tuple(sorted(set(label_of_each)))
+    place = {label: number for number, label in enumerate(classes)}
+    labels = np.array([place[label] for label in label_of_each], dtype=np.int64)
+    labels.flags.writeable = False
+    return Store(
+        directory=directory,
+        dataset=said["dataset"],
+        classes=classes,
+        names=tuple(table.column("name").to_pylist()),
+        labels=labels,
+        content_hashes=tuple(table.column("content_hash").to_pylist()),
+        data_hash=said["data_hash"],
+    )
+
+
+def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
+    digest = hashlib.sha256()
+    classes: set[str] = set()
+    last = ""
+    checked = in_threads(_check, scenes)
+    # The images are compressed already, TIFF apart: a light codec costs them next to nothing.
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False) as writer:
+        while portion := list(islice(checked, _ROW_GROUP)):
+            for scene, content_hash in portion:
+                if scene.name <= last:
+                    raise DataError(f"image {scene.name!r} follows {last!r}: give every name once, in order")
+                last = scene.name
+                classes.add(scene.label)
+                digest.update(f"{scene.name}\0{scene.label}\0{content_hash}\n".encode())
+            columns = zip(*((s.encoded, s.label, s.name, content_hash) for s, content_hash in portion), strict=True)
+            arrays = [pa.array(list(column), field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+        if len(classes) < 2:
+            given = f"the one class {next(iter(classes))!r}" if classes else "no image"
+            raise DataError(f"the data set {dataset!r} has {given}: at least two classes are needed")
+        said = {"layout": _LAYOUT, "dataset": dataset, "data_hash": digest.hexdigest()}
+        writer.add_key_value_metadata({"nasprune": json.dumps(said)})
+
+
+def _check(scene: EncodedImage) -> tuple[EncodedImage, str]:
+    decode(scene.name, scene.encoded)
+    return scene, hashlib.sha256(scene.encoded).hexdigest()
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is no packed data set of this version ({why}): remove its folder, it is packed again")

@@ -1,0 +1,119 @@
+"""The dense network: trained once for its settings, shared by everything that starts from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from nasprune.artifact import Artifact, read_artifact, write_artifact
+from nasprune.compute import Compute
+from nasprune.cost import macs_cost
+from nasprune.data.batches import Augmentation
+from nasprune.networks import NetworkSettings, build, count_parameters, couple
+from nasprune.progress import Progress, Session
+from nasprune.provenance import provenance
+from nasprune.training import TrainingSettings, evaluate, fit
+from nasprune.weights import SCRATCH, load_initial_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nasprune.data import SceneData
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseSettings:
+    """All that decides what the dense network becomes, besides the data.
+
+    Attributes:
+        network: Architecture.
+        training: Schedule.
+        batch_size: Images a step.
+        augmentation: Of training images.
+        weights: "scratch", "imagenet" or the path of a safetensors file.
+        seed: Of initial weights, batches and dropout.
+    """
+
+    network: NetworkSettings
+    training: TrainingSettings
+    batch_size: int = 64
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    weights: str = SCRATCH
+    seed: int = 0
+
+
+def dense_key(settings: DenseSettings, data: SceneData) -> str:
+    """The name under which this dense network is shared: a hash of its settings, images and split."""
+    content: dict[str, Any] = dataclasses.asdict(settings) | {"data": data.store.data_hash}
+    content["split"] = {
+        part: hashlib.sha256(getattr(data.split, part).tobytes()).hexdigest()
+        for part in ("train", "validation", "test")
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def obtain_dense(
+    directory: Path,
+    settings: DenseSettings,
+    data: SceneData,
+    compute: Compute,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Artifact:
+    """The dense network from `directory`, trained first if it is not there yet.
+
+    Of several processes that ask at once one trains and the others wait for it; one that was stopped goes on
+    from its last checkpoint.
+    """
+    key = dense_key(settings, data)
+    target = directory / key
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory / f"{key}.lock"):
+        if not target.exists():
+            _train(target, settings, data, compute, report)
+    return read_artifact(target)
+
+
+def _train(
+    target: Path,
+    settings: DenseSettings,
+    data: SceneData,
+    compute: Compute,
+    report: Callable[[Progress], None],
+) -> None:
+    network = build(settings.network, seed=settings.seed)
+    load_initial_weights(network, settings.network.network, settings.weights)
+    network = compute.place(network)
+    loading: dict[str, Any] = {"batch_size": settings.batch_size, "device": compute.device}
+    train = data.batches("train", augmentation=settings.augmentation, seed=settings.seed, **loading)
+    checkpoints = target.with_name(f"{target.name}.checkpoints")
+    session = Session(checkpoints, report, identity=target.name)
+    fit(network, train, settings.training, compute, phase="dense", seed=settings.seed, session=session)
+    coupling = couple(network, settings.network)
+    macs = macs_cost(coupling).dense
+    record = {
+        "point": "dense",
+        "network": settings.network.network,
+        "head": settings.network.head,
+        "dataset": data.dataset,
+        "classes": list(data.classes),
+        "image_size": settings.network.image_size,
+        "statistics": dataclasses.asdict(data.statistics),
+        "budget": 1.0,
+        "macs": macs,
+        "macs_ratio": 1.0,
+        "params": count_parameters(network),
+        "val_accuracy": evaluate(network, data.batches("validation", **loading)),
+        "test_accuracy": evaluate(network, data.batches("test", **loading)),
+        "widths": {group.name: group.size for group in coupling.groups},
+        "settings": dataclasses.asdict(settings),
+        "provenance": provenance(compute, data_hash=data.store.data_hash, seed=settings.seed),
+    }
+    write_artifact(target, network, record)
+    shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""ONNX files: images in, logits out, normalisation inside."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasprune.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nasprune.data.batches import Batches
+    from nasprune.data.statistics import Statistics
+
+
+class Normalised(nn.Module):
+    """`network` behind the normalisation it was trained with: takes RGB in [0, 1]."""
+
+    def __init__(self, network: nn.Module, statistics: Statistics) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("scale", 1 / torch.tensor(statistics.deviation).reshape(1, 3, 1, 1))
+        self.register_buffer(
+            "shift", -(torch.tensor(statistics.mean) / torch.tensor(statistics.deviation)).reshape(1, 3, 1, 1)
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits (B, classes) of images (B, 3, H, W)."""
+        logits: torch.Tensor = self.network(image * self.scale + self.shift)
+        return logits
+
+
+def export_onnx(network: nn.Module, statistics: Statistics, image_size: int, path: Path) -> None:
+    """Write `network` as float32 ONNX: input "image" (batch, 3, S, S) in [0, 1], output "logits" (batch, classes)."""
+    device = next(network.parameters()).device
+    module = Normalised(network, statistics).to(device).eval()
+    example = torch.rand(2, 3, image_size, image_size, device=device)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    torch.onnx.export(
+        module,
+        (example,),
+        path,
+        dynamo=True,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+    )
+
+
+def evaluate_onnx(path: Path, batches: Batches) -> float:
+    """Accuracy in 0..1 of an exported file under ONNX Runtime, on all images of `batches`.
+
+    Args:
+        path: The file.
+        batches: Batches that are not augmented.
+
+    Raises:
+        ArtifactError: if ONNX Runtime cannot load the file or it has another input.
+    """
+    import onnxruntime  # noqa: PLC0415 (only files need it)
+
+    try:
+        runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common type but Exception
+        raise ArtifactError(f"{path} is not a model ONNX Runtime can load: {error}") from error
+    right = 0
+    for images, labels in batches.pixels():
+        (logits,) = runtime.run(["logits"], {"image": images.cpu().numpy()})
+        right += int((np.asarray(cast("object", logits)).argmax(1) == labels.cpu().numpy()).sum())
+    return right / batches.images_count

@@ -1,0 +1,155 @@
+"""Epochs that report themselves, and start again where they were stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from nasprune.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One finished epoch.
+
+    Attributes:
+        phase: "dense", "search" or "tune".
+        epoch: Epochs of this phase done so far.
+        epochs: Epochs this phase has.
+        metrics: What the epoch measured (loss, seconds, ...).
+    """
+
+    phase: str
+    epoch: int
+    epochs: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """All that must be kept for a phase to go on: modules, optimisers and loose tensors, by name."""
+
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, torch.Tensor]:
+        """Every tensor under one flat name, detached copies sharing no memory."""
+        flat: dict[str, torch.Tensor] = {}
+        for name, module in self.modules.items():
+            flat |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                for slot, value in slots.items():
+                    if value is not None:
+                        flat[f"optimizer/{name}/{index}/{slot}"] = torch.as_tensor(value)
+        flat |= {f"tensor/{name}": value for name, value in self.tensors.items()}
+        return {key: value.detach().clone().contiguous() for key, value in flat.items()}
+
+    def load(self, flat: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `flat` gave."""
+        for name, module in self.modules.items():
+            prefix = f"module/{name}/"
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
+        for name, optimizer in self.optimizers.items():
+            slots: dict[int, dict[str, Any]] = {}
+            for key, value in flat.items():
+                if key.startswith(f"optimizer/{name}/"):
+                    _, _, index, slot = key.split("/")
+                    slots.setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                tensor.copy_(flat[f"tensor/{name}"])
+
+
+class Session:
+    """Keeps checkpoints of a run's phases in a folder and passes on what each epoch reports.
+
+    Args:
+        directory: Where checkpoints are kept; None keeps none.
+        report: Called after every epoch, once its checkpoint is safe.
+        identity: What the run is, for example its settings' hash: a checkpoint of another run is refused.
+        seconds_between: Least time between two checkpoints of a phase; its last epoch is always kept.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        report: Callable[[Progress], None] = lambda _: None,
+        *,
+        identity: str = "",
+        seconds_between: float = 10.0,
+    ) -> None:
+        self.directory = directory
+        self.report = report
+        self.identity = identity
+        self.seconds_between = seconds_between
+
+    def run(
+        self, phase: str, epochs: int, train_epoch: Callable[[int], Mapping[str, float]], state: State
+    ) -> None:
+        """Run the epochs of a phase that are not done yet.
+
+        Args:
+            phase: Name of the phase; also of its checkpoint.
+            epochs: How many epochs the phase has.
+            train_epoch: Runs the epoch of that number and returns its metrics.
+            state: What changes from epoch to epoch; restored first if there is a checkpoint.
+        """
+        saved = 0.0
+        for epoch in range(self._restore(phase, state), epochs):
+            start = time.monotonic()
+            metrics = dict(train_epoch(epoch))
+            metrics["seconds"] = time.monotonic() - start
+            if epoch + 1 == epochs or time.monotonic() - saved >= self.seconds_between:
+                self._keep(phase, epoch + 1, state)
+                saved = time.monotonic()
+            self.report(Progress(phase=phase, epoch=epoch + 1, epochs=epochs, metrics=metrics))
+
+    def _path(self, phase: str) -> Path | None:
+        return None if self.directory is None else self.directory / f"{phase}.safetensors"
+
+    def _keep(self, phase: str, epoch: int, state: State) -> None:
+        path = self._path(phase)
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            save_file(state.flat(), partial, {"epoch": json.dumps(epoch), "identity": self.identity})
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise ArtifactError(
+                f"cannot write checkpoint {path}: {error}; expected room and permission to write there; "
+                "free some space or choose another --storage"
+            ) from error
+
+    def _restore(self, phase: str, state: State) -> int:
+        path = self._path(phase)
+        if path is None or not path.exists():
+            return 0
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = file.metadata()
+                flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        except SafetensorError as error:
+            raise ArtifactError(f"checkpoint {path} is damaged ({error}); delete it to start this phase again") from error
+        if meta["identity"] != self.identity:
+            raise ArtifactError(f"checkpoint {path} belongs to a run with other settings; delete it to start again")
+        state.load(flat)
+        return int(meta["epoch"])

@@ -1,0 +1,41 @@
+"""Where a result came from: code, versions, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from nasprune.compute import Compute
+
+
+def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (any JSON value)
+    """A JSON object with the code's commit, package versions and hardware, and what the caller knows."""
+    hardware = torch.cuda.get_device_name() if compute.device.type == "cuda" else platform.processor()
+    return {
+        **known,
+        "commit": commit(),
+        "versions": {name: metadata.version(name) for name in ("nasprune", "torch", "torchvision")},
+        "device": compute.device.type,
+        "hardware": hardware or platform.machine(),
+        "bfloat16": compute.bfloat16,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit() -> str:
+    """The code's commit, with "+" if files were changed since; "unknown" outside a git checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=root, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"  # an installed package has no checkout
+    return described.stdout.strip()

@@ -1,0 +1,182 @@
+"""Training, distillation, batch-norm re-calibration and evaluation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nasprune.errors import SettingsError
+from nasprune.progress import Session, State
+
+if TYPE_CHECKING:
+    from nasprune.compute import Compute
+    from nasprune.data.batches import Batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a network is trained or tuned.
+
+    Attributes:
+        epochs: Passes over the training images.
+        learning_rate: Peak of the one-cycle schedule of SGD.
+        momentum: Nesterov momentum.
+        weight_decay: On weights of convolution and linear layers only.
+        label_smoothing: Share of the label spread over all classes.
+        warm_up: Share of all steps in which the learning rate rises.
+        clip: Largest norm of the gradient; keeps networks without batch norm from diverging.
+        distillation: Share of the loss that comes from the teacher, where there is one.
+        temperature: Of teacher and student logits in the distillation loss.
+    """
+
+    epochs: int
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    warm_up: float = 0.2
+    clip: float = 5.0
+    distillation: float = 0.7
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise SettingsError(f"{self.epochs} epochs given; expected at least 1")
+        if not 0 < self.learning_rate < 10:
+            raise SettingsError(f"learning rate {self.learning_rate:g} given; expected above 0 and below 10")
+
+
+def one_cycle(share: float, warm_up: float) -> float:
+    """Share of the peak learning rate after `share` of all steps: cosine up, then cosine down to 0.
+
+    The shape of Smith and Topin's super-convergence schedule (2019), without its momentum cycle. A function of
+    the step alone, so that a resumed run needs no scheduler state.
+    """
+    if share < warm_up:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * share / warm_up)) / 2
+    return (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up))) / 2
+
+
+def distillation_loss(
+    logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor, share: float, temperature: float
+) -> torch.Tensor:
+    """`(1 - share) * cross entropy + share * T^2 * KL(teacher || student)` (Hinton et al. 2015).
+
+    Args:
+        logits: (B, classes) of the student.
+        teacher_logits: (B, classes) of the teacher.
+        labels: (B,) class numbers.
+        share: Weight of the teacher's part, in 0..1.
+        temperature: T, applied to both.
+    """
+    student = F.log_softmax(logits.float() / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits.float() / temperature, dim=1)
+    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return (1 - share) * F.cross_entropy(logits.float(), labels) + share * divergence
+
+
+def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; biases and norms do not decay."""
+    decayed = [p for p in network.parameters() if p.dim() > 1]
+    others = [p for p in network.parameters() if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=True)
+
+
+def fit(
+    network: nn.Module,
+    batches: Batches,
+    settings: TrainingSettings,
+    compute: Compute,
+    *,
+    phase: str,
+    seed: int,
+    session: Session,
+    teacher: nn.Module | None = None,
+) -> None:
+    """Train `network` in place, from its labels and, where given, from a teacher's logits.
+
+    Args:
+        network: On the compute's device.
+        batches: Augmented training batches.
+        settings: See there.
+        compute: Device and precision.
+        phase: Name for reports and checkpoints.
+        seed: Of dropout; batches carry their own.
+        session: Reports and checkpoints.
+        teacher: The dense network, evaluated on the same augmented images.
+    """
+    optimizer = sgd(network, settings)
+    steps = settings.epochs * len(batches)
+
+    def train_epoch(epoch: int) -> dict[str, float]:
+        network.train()
+        torch.manual_seed(seed * 100_003 + epoch)
+        total = torch.zeros((), device=compute.device)
+        for index, (images, labels) in enumerate(batches.epoch(epoch)):
+            rate = settings.learning_rate * one_cycle((epoch * len(batches) + index) / steps, settings.warm_up)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with compute.autocast():
+                logits = network(images)
+                teacher_logits = None if teacher is None else teach(teacher, images)
+            if teacher_logits is None:
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+            else:
+                loss = distillation_loss(
+                    logits, teacher_logits, labels, settings.distillation, settings.temperature
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            optimizer.step()
+            total += loss.detach()
+        return {"loss": float(total) / len(batches)}
+
+    session.run(phase, settings.epochs, train_epoch, State(modules={"network": network}, optimizers={"sgd": optimizer}))
+    network.eval()
+
+
+def teach(teacher: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The teacher's logits (B, classes), without gradients."""
+    with torch.no_grad():
+        logits: torch.Tensor = teacher(images)
+    return logits
+
+
+def recalibrate(network: nn.Module, batches: Batches, compute: Compute, *, epoch: int = 0) -> None:
+    """Set every batch norm's statistics afresh, as the plain average over one epoch of training images.
+
+    After channels were removed or re-weighted the old statistics no longer describe what flows
+    (EagleEye, Li et al. 2020). Does nothing to networks without batch norm.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative average
+        norm.train()
+    with torch.no_grad(), compute.autocast():
+        for images, _ in batches.epoch(epoch):
+            network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def evaluate(network: nn.Module, batches: Batches) -> float:
+    """Accuracy in 0..1 on all images of `batches`, in float32."""
+    network.eval()
+    right = 0
+    with torch.inference_mode():
+        for images, labels in batches.epoch(0):
+            right += int((network(images).argmax(1) == labels).sum())
+    return right / batches.images_count

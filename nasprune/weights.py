@@ -1,0 +1,94 @@
+"""Initial weights: from scratch, from a file, or torchvision's ImageNet weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.networks import last_linear
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+SCRATCH, IMAGENET = "scratch", "imagenet"
+
+# torchvision's own files are pickles. The same weights (its first ImageNet release) are kept as safetensors here.
+_REPOSITORIES = {
+    name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn")
+}
+# There VGG's hidden linear layers are stored as the convolutions they are equal to.
+_VGG_HEAD = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
+
+
+def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint: str | None = None) -> None:
+    """Load `source` into `network` in place; "scratch" leaves it as it was built.
+
+    The last linear layer stays as built where it has another number of classes.
+
+    Args:
+        network: Dense, as built.
+        name: The network's name, for "imagenet".
+        source: "scratch", "imagenet", or the path of a safetensors file.
+        endpoint: Another Hugging Face endpoint, for mirrors.
+
+    Raises:
+        SettingsError: if `source` is none of these, or there are no ImageNet weights for the network.
+        ArtifactError: if the weights cannot be had, or do not fit.
+    """
+    if source == SCRATCH:
+        return
+    path = _download(name, endpoint) if source == IMAGENET else Path(source)
+    if not path.is_file():
+        raise SettingsError(f"weights '{source}' given; expected scratch, imagenet or a safetensors file that exists")
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} is not a readable safetensors file ({error})") from error
+    if source == IMAGENET:
+        weights = _torchvision_names(weights, network)
+    own = network.state_dict()
+    head = last_linear(network)
+    for key in (f"{head}.weight", f"{head}.bias"):
+        if key not in weights or weights[key].shape != own[key].shape:
+            weights[key] = own[key]
+    weights |= {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"weights in {path} do not fit {name}: {reason}") from error
+
+
+def _download(name: str, endpoint: str | None) -> Path:
+    if name not in _REPOSITORIES:
+        raise SettingsError(f"weights 'imagenet' given, but none are published for {name}; use scratch or a file")
+    try:
+        return Path(hf_hub_download(_REPOSITORIES[name], "model.safetensors", endpoint=endpoint))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ArtifactError(
+            f"ImageNet weights of {name} could not be downloaded from {_REPOSITORIES[name]}: {reason}; "
+            "check the connection, or give a safetensors file"
+        ) from error
+
+
+def _torchvision_names(weights: Mapping[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
+    """Under torchvision's names and shapes, without what this network's head has no place for."""
+    own = network.state_dict()
+    renamed = {}
+    for key, value in weights.items():
+        module, _, kind = key.rpartition(".")
+        target = f"{_VGG_HEAD.get(module, module)}.{kind}"
+        if target in own:
+            flat = module in _VGG_HEAD and kind == "weight"
+            renamed[target] = value.flatten(1) if flat else value
+    return renamed

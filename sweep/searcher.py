@@ -1,0 +1,294 @@
+"""Ray Tune's searcher over Optuna's ask and tell, for studies that survive kills.
+
+The Optuna storage is the truth. A *slot* is one of the study's trials, numbered from 0: its budget, and
+through the study's seed its random draws, follow from its number alone. Everything else is read back from
+the storage, so a driver that was killed goes on exactly where it stood. Ray's own `OptunaSearch` tells
+truncated trials as complete, leaves trials without a result running for ever, and doubles trials after a
+kill.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search import Searcher
+
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.search import SearchSettings
+from sweep.space import SPACE, Choice, Range, SearchSpace
+
+__all__ = ["OBJECTIVES", "SPACE", "Choice", "OptunaSearcher", "Range", "SearchSpace", "verdict"]
+
+OBJECTIVES: Mapping[str, Literal["maximize", "minimize"]] = {
+    "val_accuracy": "maximize",
+    "macs_ratio": "minimize",
+}
+"""What a trial's last result must hold, and which way is better."""
+
+_STUDY = "nasprune"  # one Optuna study a database, so the name tells nothing
+_SLOT = "slot"
+_TUNE_ID = "tune_id"
+_SETTINGS = "settings"
+_LOG = logging.getLogger(__name__)
+
+
+def verdict(result: Mapping[str, Any] | None, *, error: bool) -> tuple[TrialState, list[float] | None]:
+    """What Optuna is told of a trial that ended.
+
+    Args:
+        result: The trial's last result. `finished: False` in it marks a trial that was stopped before its
+            end; its figures are those of a half-trained network and must not count.
+        error: Whether the trial raised.
+
+    Returns:
+        The state, and the objectives' values if it is COMPLETE. An objective that is missing, NaN or
+        infinite makes FAIL.
+    """
+    if error or not result:
+        return TrialState.FAIL, None
+    if result.get("finished") is False:
+        return TrialState.PRUNED, None
+    values = [result.get(name) for name in OBJECTIVES]
+    if not all(isinstance(value, int | float | np.number) and math.isfinite(value) for value in values):
+        return TrialState.FAIL, None
+    return TrialState.COMPLETE, [float(value) for value in values if value is not None]
+
+
+class OptunaSearcher(Searcher):
+    """Suggests the settings of each trial; maximises validation accuracy and minimises the share of MACs.
+
+    Budgets take turns. The first trial of each budget gets the recommended settings, later ones what TPE
+    proposes. A suggestion is flat: `trial` (the slot as "t003": stable over kills, so that what a trial
+    writes under this name is written once), `budget`, and the explored settings.
+
+    The database has one writer, this object in the driver. A trial that Tune has forgotten in a kill is
+    told FAIL and its slot is given again with the same settings.
+
+    Raises:
+        SettingsError: If a setting cannot be honoured, or the database was made with other settings.
+        ArtifactError: If the database cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Path,
+        trials: int,
+        budgets: Sequence[float],
+        seed: int = 0,
+        space: SearchSpace = SPACE,
+        recommended: SearchSettings | None = None,
+    ) -> None:
+        """Checks the settings; the database is opened on first use.
+
+        Args:
+            database: The SQLite file, made if missing (`<study dir>/optuna.db`).
+            trials: Slots over the study's whole life, resumes included; may grow in a resume.
+            budgets: Wanted shares of the dense network's MACs, in (0, 1], each once.
+            seed: Of every random draw.
+            space: The settings to explore.
+            recommended: The recipe that each budget's first trial uses; the method's own by default.
+        """
+        # No metric is given to Tune: it would insist on finding it in every epoch's result.
+        super().__init__()
+        if not budgets or len(set(budgets)) != len(budgets) or not all(0 < b <= 1 for b in budgets):
+            raise SettingsError(
+                f"budgets {list(budgets)} given; expected different shares of the dense network's MACs, "
+                "each in (0, 1]; give for example 0.5 0.25 0.1"
+            )
+        if trials < len(budgets):
+            raise SettingsError(
+                f"{trials} trials for {len(budgets)} budgets given; expected at least one trial a budget; "
+                "raise the trials or drop budgets"
+            )
+        self._database = database.absolute()
+        self._trials = trials
+        self._budgets = tuple(float(budget) for budget in budgets)
+        self._seed = seed
+        self._space = space
+        self._recommended = space.chosen(asdict(recommended or SearchSettings()))
+        self._max_concurrent: int | None = None
+        self._known: set[str] = set()
+        self._reconciled = False
+        self._study: optuna.Study | None = None
+        self._storage: optuna.storages.RDBStorage | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its searchers; the open study stays behind."""
+        return {**self.__dict__, "_study": None, "_storage": None, "_reconciled": False}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray omits FINISHED
+        """The settings for Tune's trial `trial_id`; FINISHED after the last slot; None while enough run."""
+        self.reconcile(self._known)
+        study = self._open()
+        history = study.get_trials(deepcopy=False)
+        if self._max_concurrent and _count(history, TrialState.RUNNING) >= self._max_concurrent:
+            return None
+        waiting = [trial for trial in history if trial.state is TrialState.WAITING]
+        if waiting:
+            slot = _slot(waiting[0])
+        else:
+            slot = len({_slot(trial) for trial in history})
+            if slot >= self._trials:
+                return str(Searcher.FINISHED)
+            budget = {"budget": self._budgets[slot % len(self._budgets)]}
+            fixed = self._recommended if slot < len(self._budgets) else {}
+            study.enqueue_trial({**budget, **fixed}, user_attrs={_SLOT: slot})
+        # One generator a slot: with one for the study, a restarted driver would draw the first draws again.
+        study.sampler = TPESampler(seed=_seed_of(self._seed, slot))
+        trial = study.ask(self._distributions())
+        trial.set_user_attr(_TUNE_ID, trial_id)
+        self._known.add(trial_id)
+        return {"trial": f"t{slot:03d}", **trial.params}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
+        study = self._open()
+        named = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(_TUNE_ID) == trial_id]
+        if not named:
+            _LOG.warning(
+                "trial %s ended but was never suggested here; its result is not learned from", trial_id
+            )
+            return
+        trial = named[-1]
+        state, values = verdict(result, error=error)
+        if trial.state is TrialState.RUNNING:
+            study.tell(trial.number, values, state=state)
+        elif trial.state is TrialState.FAIL and state is TrialState.COMPLETE:
+            # Tune tried a failed trial again. A finished trial cannot change, so its slot gets another.
+            study.add_trial(
+                create_trial(
+                    state=state,
+                    values=values,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs=trial.user_attrs,
+                )
+            )
+
+    def reconcile(self, known: Iterable[str]) -> None:
+        """Gives the slots of trials that Tune has forgotten again; only the first call of a process acts.
+
+        `suggest` calls this with what Ray's last snapshot of this searcher knew. That snapshot and Tune's
+        own list of trials are two files, so a driver that can should call it before, with the true list:
+        in `on_step_begin` of a `ray.tune.Callback`, with the trial ids of its first step.
+
+        Args:
+            known: Tune's ids of all trials it holds.
+        """
+        if self._reconciled:
+            return
+        study, known = self._open(), set(known)
+        history = study.get_trials(deepcopy=False)
+        newest = {_slot(trial): trial.number for trial in history}
+        for trial in history:
+            if trial.state is not TrialState.RUNNING or trial.user_attrs.get(_TUNE_ID) in known:
+                continue
+            # Enqueue, then fail: a kill between the two leaves a newer trial in the slot, not an empty slot.
+            if newest[_slot(trial)] == trial.number:
+                fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+                study.enqueue_trial(fixed, user_attrs={_SLOT: _slot(trial)})
+            study.tell(trial.number, state=TrialState.FAIL)
+        self._known = known
+        self._reconciled = True
+
+    def remaining(self) -> int:
+        """Slots that are not given yet, or wait to be given again."""
+        history = self._open().get_trials(deepcopy=False)
+        given = {_slot(t) for t in history} - {_slot(t) for t in history if t.state is TrialState.WAITING}
+        return max(0, self._trials - len(given))
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Counts running trials in the storage rather than let Ray's limiter count in memory."""
+        self._max_concurrent = max_concurrent
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Writes what the storage does not hold: which trials Tune knew at this time. JSON, no pickle."""
+        Path(checkpoint_path).write_text(json.dumps({"known": sorted(self._known)}), encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Reads what `save` wrote; the next suggestion starts by looking for forgotten trials."""
+        self._known = set(json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))["known"])
+        self._reconciled = False
+
+    def close(self) -> None:
+        """Closes the database; the next use opens it again."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+        self._study = self._storage = None
+
+    def _open(self) -> optuna.Study:
+        if self._study is not None:
+            return self._study
+        # The terminal belongs to the sweep's own report.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        url = sqlalchemy.URL.create("sqlite", database=str(self._database)).render_as_string()
+        try:
+            self._storage = optuna.storages.RDBStorage(url)
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=_STUDY,
+                directions=list(OBJECTIVES.values()),
+                load_if_exists=True,
+            )
+        except sqlalchemy.exc.DatabaseError as problem:
+            raise ArtifactError(
+                f"{self._database} cannot be opened: expected a study's Optuna database ({problem.orig}); "
+                "restore the file, or start a study under another name"
+            ) from problem
+        settings = {
+            "budgets": list(self._budgets),
+            "seed": self._seed,
+            "space": self._space.described(),
+            "recommended": self._recommended,
+        }
+        plain = json.loads(json.dumps(settings))  # as the database gives it back
+        known = study.user_attrs.get(_SETTINGS)
+        if known is None:
+            study.set_user_attr(_SETTINGS, settings)
+        elif known != plain:
+            changed = [key for key in plain if known.get(key) != plain[key]]
+            raise SettingsError(
+                f"{' and '.join(changed)} given for the study in {self._database} differ from those it began "
+                f"with, {', '.join(f'{key} {known.get(key)}' for key in changed)}; "
+                "give the same, or another study name"
+            )
+        self._study = study
+        return study
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        """The budget is a parameter too, always fixed, so that TPE may learn what depends on it."""
+        found: dict[str, BaseDistribution] = {"budget": CategoricalDistribution(self._budgets)}
+        for name, values in self._space.explored().items():
+            if isinstance(values, Range):
+                found[name] = FloatDistribution(values.low, values.high, log=values.log)
+            else:
+                found[name] = CategoricalDistribution(values.options)
+        return found
+
+
+def _slot(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs[_SLOT])
+
+
+def _count(history: Iterable[FrozenTrial], state: TrialState) -> int:
+    return sum(trial.state is state for trial in history)
+
+
+def _seed_of(seed: int, slot: int) -> int:
+    return int(np.random.SeedSequence([seed, slot]).generate_state(1)[0])

@@ -1,0 +1,100 @@
+"""What a study explores: which settings of a search, and between which bounds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nasprune.errors import SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers from `low` to `high`, both included.
+
+    Raises:
+        SettingsError: If the bounds are out of order, or a logarithmic range is not positive.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    """Explore orders of magnitude rather than differences."""
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise SettingsError(f"range {self.low:g} to {self.high:g} given; expected low <= high; swap them")
+        if self.log and self.low <= 0:
+            raise SettingsError(
+                f"logarithmic range from {self.low:g} given; expected a lower bound above 0; "
+                "raise it or set log=False"
+            )
+
+    def holds(self, value: Any) -> bool:  # noqa: ANN401  # any value may be asked about
+        """Whether `value` is a number within the bounds."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One name out of several."""
+
+    options: tuple[str, ...]
+
+    def holds(self, value: Any) -> bool:  # noqa: ANN401  # any value may be asked about
+        """Whether `value` is one of the options."""
+        return value in self.options
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """The settings of a search (`nasprune.search.SearchSettings`) that a study explores.
+
+    None leaves a setting alone.
+    """
+
+    cost_weight: Range | None = Range(low=0.03, high=1.0, log=True)
+    """Weight of the cost-aware loss."""
+    score_learning_rate: Range | None = Range(low=0.005, high=0.1, log=True)
+    """Step size of the scores (Adam)."""
+    weight_learning_rate: Range | None = Range(low=0.01, high=0.1, log=True)
+    """Step size of the weights (SGD)."""
+    temperature_start: Range | None = Range(low=0.2, high=1.5)
+    """Of the masks' sigmoid at the first step, in standardised score units."""
+    temperature_end: Range | None = Range(low=0.02, high=0.2, log=True)
+    """At the last step; its range stays below that of the start, so that no mask ever softens."""
+    ramp: Range | None = Range(low=0.4, high=0.9)
+    """Share of the search in which the budget falls."""
+    mask: Choice | None = None
+    """Kind of the masks, as `Choice(options=("hard", "soft"))`; left alone since hard masks keep far more."""
+
+    def explored(self) -> dict[str, Range | Choice]:
+        """The explored settings by name, in the order of the fields."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def chosen(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The explored ones out of all settings of a search.
+
+        Raises:
+            SettingsError: If one lies outside its range, where the study could never return to it.
+        """
+        explored = self.explored()
+        for name, values in explored.items():
+            if not values.holds(settings[name]):
+                wanted = (
+                    f"{values.low:g} to {values.high:g}"
+                    if isinstance(values, Range)
+                    else f"one of {', '.join(values.options)}"
+                )
+                raise SettingsError(
+                    f"search {name} {settings[name]} given for a study that explores it; expected {wanted}; "
+                    "give such a value, or widen the space"
+                )
+        return {name: settings[name] for name in explored}
+
+    def described(self) -> dict[str, Any]:
+        """The space as plain data, equal for equal spaces."""
+        return {name: asdict(value) for name, value in self.explored().items()}
+
+
+SPACE = SearchSpace()

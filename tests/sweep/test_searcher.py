@@ -1,0 +1,342 @@
+"""The searcher's laws: slots, seeds, and what a kill may cost."""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+from ray.tune.search import Searcher
+
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.search import SearchSettings
+from sweep.searcher import OptunaSearcher, verdict
+from sweep.space import SPACE, Choice, Range, SearchSpace
+
+GOOD = {"val_accuracy": 0.9, "macs_ratio": 0.25, "finished": True}
+Make = Callable[..., OptunaSearcher]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes searchers on one database; a second call is a driver started after a kill."""
+    made: list[OptunaSearcher] = []
+
+    def build(*, trials: int = 6, budgets=(0.5, 0.25), file: str = "optuna.db", **settings) -> OptunaSearcher:
+        for old in made:
+            old.close()
+        searcher = OptunaSearcher(database=tmp_path / file, trials=trials, budgets=budgets, **settings)
+        made.append(searcher)
+        return searcher
+
+    yield build
+    for searcher in made:
+        searcher.close()
+
+
+def stored(tmp_path: Path, file: str = "optuna.db") -> list[FrozenTrial]:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / file}")
+    found = optuna.load_study(study_name="nasprune", storage=storage).trials
+    storage.engine.dispose()
+    return found
+
+
+def states(tmp_path: Path) -> list[str]:
+    return [trial.state.name for trial in stored(tmp_path)]
+
+
+def run_all(searcher: OptunaSearcher, *, first: int = 0, until: int = 10_000) -> list[dict]:
+    """Runs trial after trial; the result depends on the suggestion alone."""
+    given = []
+    for number in range(first, until):
+        suggestion = searcher.suggest(f"tune{number}")
+        if suggestion == Searcher.FINISHED:
+            break
+        given.append(suggestion)
+        result = {
+            "val_accuracy": 1 - suggestion["cost_weight"] / 2,
+            "macs_ratio": suggestion["budget"],
+            "finished": True,
+        }
+        searcher.on_trial_complete(f"tune{number}", result)
+    return given
+
+
+def test_budgets_take_turns_and_each_begins_with_the_recommendation(make: Make):
+    given = run_all(make(trials=5))
+    assert [suggestion["budget"] for suggestion in given] == [0.5, 0.25, 0.5, 0.25, 0.5]
+    assert [suggestion["trial"] for suggestion in given] == ["t000", "t001", "t002", "t003", "t004"]
+    for suggestion in given[:2]:
+        assert {k: v for k, v in suggestion.items() if k not in ("trial", "budget")} == SPACE.chosen(
+            asdict(SearchSettings())
+        )
+    assert given[2]["cost_weight"] != given[0]["cost_weight"]
+    for suggestion in given:
+        for name, values in SPACE.explored().items():
+            assert values.low <= suggestion[name] <= values.high
+
+
+def test_exactly_the_asked_trials_are_given_over_resumes(make: Make):
+    assert len(run_all(make(trials=3), until=2)) == 2
+    assert len(run_all(make(trials=3), first=2)) == 1
+    assert make(trials=3).suggest("late") == Searcher.FINISHED
+    more = make(trials=4)
+    assert more.remaining() == 1
+    assert len(run_all(more, first=3)) == 1
+
+
+def test_same_seed_same_suggestions_even_over_kills(make: Make):
+    whole = run_all(make(trials=16, seed=3, file="a.db"))
+    killed = run_all(make(trials=16, seed=3, file="b.db"), until=5)
+    killed += run_all(make(trials=16, seed=3, file="b.db"), first=5, until=12)
+    killed += run_all(make(trials=16, seed=3, file="b.db"), first=12)
+    assert killed == whole
+    assert run_all(make(trials=16, seed=4, file="c.db")) != whole
+    draws = [suggestion["cost_weight"] for suggestion in whole[2:]]
+    assert len(set(draws)) == len(draws), "a draw came twice"
+
+
+def test_results_steer_the_search(make: Make):
+    # Low cost weights are best here: TPE's later half must lie lower than its random beginning.
+    draws = [suggestion["cost_weight"] for suggestion in run_all(make(trials=40, budgets=(0.5,)))]
+    assert sorted(draws[25:])[7] < sorted(draws[1:11])[5]
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "state"),
+    [
+        (GOOD, False, "COMPLETE"),
+        ({**GOOD, "finished": False}, False, "PRUNED"),
+        (GOOD, True, "FAIL"),
+        (None, False, "FAIL"),
+        ({}, False, "FAIL"),
+        ({"val_accuracy": 0.9}, False, "FAIL"),
+        ({**GOOD, "val_accuracy": float("nan")}, False, "FAIL"),
+        ({**GOOD, "macs_ratio": float("inf")}, False, "FAIL"),
+        ({**GOOD, "macs_ratio": None}, False, "FAIL"),
+        ({**GOOD, "macs_ratio": "small"}, False, "FAIL"),
+    ],
+)
+def test_only_whole_finite_results_are_complete(result, error, state):
+    told, values = verdict(result, error=error)
+    assert told.name == state
+    assert values == ([0.9, 0.25] if state == "COMPLETE" else None)
+
+
+def test_failed_and_truncated_trials_are_told_and_never_on_the_front(make: Make, tmp_path: Path):
+    searcher = make(trials=14)
+    for number, (result, error) in enumerate(
+        [(GOOD, False), ({**GOOD, "val_accuracy": 1.0, "finished": False}, False), (None, True)]
+    ):
+        searcher.suggest(str(number))
+        searcher.on_trial_complete(str(number), result, error)
+    assert states(tmp_path) == ["COMPLETE", "PRUNED", "FAIL"]
+    # TPE must live with truncated trials past its random beginning.
+    for number in range(3, 14):
+        searcher.suggest(str(number))
+        searcher.on_trial_complete(str(number), {**GOOD, "finished": number % 2 == 0})
+    assert states(tmp_path).count("PRUNED") == 7
+
+
+def test_what_was_told_once_stays(make: Make, tmp_path: Path):
+    searcher = make()
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", GOOD)
+    searcher.on_trial_complete("a", {**GOOD, "val_accuracy": 0.1})
+    searcher.on_trial_complete("a", None, error=True)
+    assert [trial.values for trial in stored(tmp_path)] == [[0.9, 0.25]]
+
+
+def test_an_unknown_trial_is_reported_and_changes_nothing(make: Make, tmp_path: Path, caplog):
+    searcher = make()
+    searcher.on_trial_complete("stranger", GOOD)
+    assert "stranger" in caplog.text
+    assert states(tmp_path) == []
+
+
+def test_a_failed_trial_that_tune_tries_again_counts_once(make: Make, tmp_path: Path):
+    searcher = make(trials=2)
+    first = searcher.suggest("a")
+    searcher.on_trial_complete("a", None, error=True)
+    searcher.on_trial_complete("a", GOOD)
+    searcher.on_trial_complete("a", GOOD)
+    assert states(tmp_path) == ["FAIL", "COMPLETE"]
+    assert stored(tmp_path)[1].params["budget"] == first["budget"]
+    assert searcher.suggest("b")["trial"] == "t001"
+    assert searcher.suggest("c") == Searcher.FINISHED
+
+
+def test_forgotten_trials_are_given_again_with_the_same_settings(make: Make, tmp_path: Path):
+    searcher = make(trials=5)
+    given = {name: searcher.suggest(name) for name in ("a", "b", "c")}
+    searcher.on_trial_complete("a", GOOD)
+    snapshot = tmp_path / "state"
+    after = make(trials=5)
+    # Tune's last snapshot held a and b, not c.
+    snapshot.write_text(json.dumps({"known": ["a", "b"]}))
+    after.restore(str(snapshot))
+    assert after.suggest("c2") == given["c"]
+    assert states(tmp_path) == ["COMPLETE", "RUNNING", "FAIL", "RUNNING"]
+    after.on_trial_complete("b", GOOD)
+    after.on_trial_complete("c2", GOOD)
+    assert [after.suggest(name)["trial"] for name in ("d", "e")] == ["t003", "t004"]
+    assert after.suggest("f") == Searcher.FINISHED
+    assert len({trial.user_attrs["slot"] for trial in stored(tmp_path)}) == 5
+
+
+def test_without_a_snapshot_every_running_trial_is_forgotten(make: Make, tmp_path: Path):
+    searcher = make(trials=3)
+    given = [searcher.suggest(name) for name in ("a", "b")]
+    after = make(trials=3)
+    again = [after.suggest(name) for name in ("c", "d", "e")]
+    assert again[:2] == given
+    assert again[2]["trial"] == "t002"
+    assert after.suggest("f") == Searcher.FINISHED
+
+
+def test_tunes_own_list_overrules_the_snapshot(make: Make, tmp_path: Path):
+    searcher = make(trials=3)
+    searcher.suggest("a")
+    searcher.suggest("b")
+    after = make(trials=3)
+    after.reconcile(["a", "b"])
+    assert after.suggest("c")["trial"] == "t002"
+    assert states(tmp_path) == ["RUNNING", "RUNNING", "RUNNING"]
+
+
+def test_a_kill_inside_a_suggestion_costs_no_slot(make: Make, tmp_path: Path, monkeypatch):
+    whole = run_all(make(trials=4, file="whole.db"))
+    for step in ("ask", "set_user_attr"):
+        searcher = make(trials=4)
+
+        def killed(*_args, **_kwargs):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            owner = optuna.Study if step == "ask" else optuna.trial.Trial
+            patch.setattr(owner, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                searcher.suggest("lost")
+    assert run_all(make(trials=4)) == whole
+
+
+def test_a_kill_inside_reconciling_doubles_nothing(make: Make, tmp_path: Path, monkeypatch):
+    searcher = make(trials=2)
+    given = searcher.suggest("a")
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(trials=2).suggest("b")
+    assert states(tmp_path) == ["RUNNING", "WAITING"]
+    after = make(trials=2)
+    assert after.suggest("c") == given
+    assert states(tmp_path) == ["FAIL", "RUNNING"]
+    assert after.suggest("d")["trial"] == "t001"
+    assert after.suggest("e") == Searcher.FINISHED
+
+
+def test_state_survives_rays_own_save_and_pickle(make: Make, tmp_path: Path):
+    searcher = make(trials=3)
+    searcher.suggest("a")
+    searcher.save_to_dir(str(tmp_path), session_str="x")
+    copy = pickle.loads(pickle.dumps(searcher))
+    copy.restore_from_dir(str(tmp_path))
+    assert copy.suggest("b")["trial"] == "t001"
+    assert states(tmp_path) == ["RUNNING", "RUNNING"]
+    copy.close()
+
+
+def test_concurrency_is_counted_in_the_storage(make: Make):
+    searcher = make(trials=3)
+    assert searcher.set_max_concurrency(1)
+    searcher.suggest("a")
+    assert searcher.suggest("b") is None
+    searcher.on_trial_complete("a", GOOD)
+    assert searcher.suggest("b")["trial"] == "t001"
+
+
+def test_only_the_chosen_settings_are_explored(make: Make):
+    space = SearchSpace(cost_weight=None, ramp=None, mask=Choice(options=("hard", "soft")))
+    given = make(space=space).suggest("a")
+    assert list(given) == [
+        "trial",
+        "budget",
+        "score_learning_rate",
+        "weight_learning_rate",
+        "temperature_start",
+        "temperature_end",
+        "mask",
+    ]
+    assert given["mask"] == "hard"
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"budgets": ()}, "budgets"),
+        ({"budgets": (0.5, 0.5)}, "budgets"),
+        ({"budgets": (0.0,)}, "budgets"),
+        ({"budgets": (1.5,)}, "budgets"),
+        ({"trials": 1}, "1 trials for 2 budgets"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_are_refused(make: Make, settings, word):
+    with pytest.raises(SettingsError, match=word):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": 1},
+        {"recommended": SearchSettings(cost_weight=0.3)},
+        {"budgets": (0.5, 0.1)},
+        {"space": SearchSpace(ramp=None)},
+        {"space": SearchSpace(ramp=Range(low=0.5, high=0.9))},
+    ],
+)
+def test_a_study_goes_on_with_its_own_settings_only(make: Make, settings):
+    make().suggest("a")
+    with pytest.raises(SettingsError, match=next(iter(settings))):
+        make(**settings).suggest("b")
+
+
+def test_a_damaged_database_is_an_error_of_one_line(make: Make, tmp_path: Path):
+    (tmp_path / "optuna.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(ArtifactError, match=r"optuna\.db cannot be opened") as caught:
+        make().suggest("a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"low": 1.0, "high": 0.5}, {"low": 0.0, "high": 0.5, "log": True}])
+def test_wrong_ranges_are_refused(wrong):
+    with pytest.raises(SettingsError, match="expected"):
+        Range(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "wanted"),
+    [
+        (SPACE, SearchSettings(ramp=0.1), "search ramp 0.1 given .* expected 0.4 to 0.9"),
+        (
+            SearchSpace(mask=Choice(options=("soft",))),
+            SearchSettings(),
+            "search mask hard given .* one of soft",
+        ),
+    ],
+)
+def test_a_recommendation_outside_the_space_is_refused(make: Make, space, settings, wanted):
+    with pytest.raises(SettingsError, match=wanted):
+        make(space=space, recommended=settings)
+
+
+def test_the_recommendation_is_the_callers(make: Make):
+    given = make(recommended=SearchSettings(cost_weight=0.3)).suggest("a")
+    assert given["cost_weight"] == 0.3
