@@ -59,7 +59,7 @@ def evaluate_onnx(path: Path, batches: Batches) -> float:
 
     Args:
         path: The file.
-        batches: Batches that are not augmented.
+        batches: Batches of pixels in [0, 1]: not augmented, not normalised (`Statistics` of mean 0 and deviation 1).
 
     Raises:
         ArtifactError: if ONNX Runtime cannot load the file or it has another input.
@@ -71,7 +71,7 @@ def evaluate_onnx(path: Path, batches: Batches) -> float:
     except Exception as error:  # its errors have no common type but Exception
         raise ArtifactError(f"{path} is not a model ONNX Runtime can load: {error}") from error
     right = 0
-    for images, labels in batches.pixels():
+    for images, labels in batches.epoch(0):
         (logits,) = runtime.run(["logits"], {"image": images.cpu().numpy()})
         right += int((np.asarray(cast("object", logits)).argmax(1) == labels.cpu().numpy()).sum())
     return right / batches.images_count

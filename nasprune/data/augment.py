@@ -14,9 +14,15 @@ class Augmentation:
     """What may happen to a training image."""
 
     flips: bool = True  # mirror each axis with probability 1/2
-    transposes: bool = True  # swap the axes with probability 1/2; with flips: all eight symmetries of the square
-    shift: float = 0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
-    jitter: float = 0.2  # brightness, contrast and colour are each scaled by a factor in [1 - jitter, 1 + jitter]
+    transposes: bool = (
+        True  # swap the axes with probability 1/2; with flips: all eight symmetries of the square
+    )
+    shift: float = (
+        0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
+    )
+    jitter: float = (
+        0.2  # brightness, contrast and colour are each scaled by a factor in [1 - jitter, 1 + jitter]
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -43,7 +49,9 @@ def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.G
     return _jittered(moved, augmentation.jitter, generator).permute(0, 3, 1, 2)
 
 
-def _source_pixels(batch: int, side: int, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
+def _source_pixels(
+    batch: int, side: int, augmentation: Augmentation, generator: torch.Generator
+) -> torch.Tensor:
     """Say for each pixel of the result which pixel of the batch it shows: int64 (B, S, S) into (B * S * S)."""
     device = generator.device
     reach = round(augmentation.shift * side)

@@ -98,7 +98,10 @@ class Batches:
                 seen = x.float().mul_(1 / 255)
             else:
                 seen = augment(x, self._augmentation, generator)
-            yield seen.mul_(scale).add_(offset), (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
+            yield (
+                seen.mul_(scale).add_(offset),
+                (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned),
+            )
 
     def half(self, part: int) -> "Batches":
         """Serve one of two disjoint halves of the images; both together are all of them.

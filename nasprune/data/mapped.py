@@ -43,7 +43,9 @@ class MappedImages:
             if column.type != _kind(image_size):
                 raise pa.ArrowInvalid(f"images of kind {column.type}")
         except (OSError, KeyError, pa.ArrowException) as error:
-            raise DataError(f"{path} is no whole file of images ({reason(error)}): remove it, it is made again") from error
+            raise DataError(
+                f"{path} is no whole file of images ({reason(error)}): remove it, it is made again"
+            ) from error
         # Views into the map. Every batch but the last is equally long, so a division finds an image's batch.
         self._views = [chunk.to_numpy_ndarray() for chunk in column.chunks]
         self._rows = max(1, len(self._views[0])) if self._views else 1
@@ -68,7 +70,9 @@ class MappedImages:
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self._length):
             raise IndexError(f"images {wanted.min()} to {wanted.max()} asked of {self._length}")
-        out = torch.empty((len(wanted), self.image_size, self.image_size, 3), dtype=torch.uint8, pin_memory=pinned)
+        out = torch.empty(
+            (len(wanted), self.image_size, self.image_size, 3), dtype=torch.uint8, pin_memory=pinned
+        )
         target = out.numpy()
         batch, row = np.divmod(wanted, self._rows)
         for number in np.unique(batch):

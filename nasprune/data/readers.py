@@ -82,7 +82,14 @@ def read_listed(listing: Listing) -> Iterator[EncodedImage]:
             try:
                 encoded = archive.read(place)
             # RuntimeError: an encrypted entry; NotImplementedError: a compression Python lacks
-            except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            except (
+                OSError,
+                zipfile.BadZipFile,
+                zlib.error,
+                EOFError,
+                RuntimeError,
+                NotImplementedError,
+            ) as error:
                 raise _unreadable(name, listing.path, error) from error
             yield EncodedImage(name=name, label=_label(name), encoded=encoded)
 
@@ -137,7 +144,9 @@ def _zip_entries(path: Path) -> tuple[list[str], list[str], str]:
             folders.add(str(PurePosixPath(entry.filename)))
             continue
         if entry.file_size > _LARGEST_FILE:
-            raise DataError(f"{entry.filename!r} in {path} unpacks to {entry.file_size} bytes: no scene is so large")
+            raise DataError(
+                f"{entry.filename!r} in {path} unpacks to {entry.file_size} bytes: no scene is so large"
+            )
         files.append(entry.filename)
     status = path.stat()
     return files, sorted(folders), f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
@@ -177,7 +186,9 @@ def _check_folders(path: Path, places: Iterable[str], folders: Iterable[str]) ->
     for place in places:
         folder = PurePosixPath(place).parent
         if str(folder) == ".":
-            raise DataError(f"image {place!r} lies outside any class folder of {path}: expected <class>/<image>")
+            raise DataError(
+                f"image {place!r} lies outside any class folder of {path}: expected <class>/<image>"
+            )
         holding.setdefault(folder, place)
         above.update(dict.fromkeys(folder.parents, folder))
     for folder, place in holding.items():
@@ -190,7 +201,9 @@ def _check_folders(path: Path, places: Iterable[str], folders: Iterable[str]) ->
         inner[PurePosixPath(spelt).parent].append(spelt)
     empty = [s for s in folders if PurePosixPath(s) not in holding and not inner[PurePosixPath(s)]]
     if empty:
-        raise DataError(f"class folder {empty[0]!r} of {path} holds no TIFF, PNG or JPEG image: fill or remove it")
+        raise DataError(
+            f"class folder {empty[0]!r} of {path} holds no TIFF, PNG or JPEG image: fill or remove it"
+        )
 
 
 def _shared_folders(places: list[str]) -> int:

@@ -18,7 +18,7 @@ from nasprune.data.mapped import MappedImages, in_threads, write_mapped
 from nasprune.data.readers import EncodedImage
 from nasprune.errors import DataError
 
-__all__ = ["MappedImages", "Store", "open_store", "pack"]
+__all__ = ["MappedImages", "Store", "is_packed", "open_store", "pack"]
 
 _FILE = "images.parquet"
 _LAYOUT = "1"  # of the Parquet file; raise it when the columns change
@@ -110,6 +110,11 @@ def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store
     return open_store(directory)
 
 
+def is_packed(directory: Path) -> bool:
+    """Say whether `directory` holds a packed data set, whole as every file here."""
+    return (directory / _FILE).exists()
+
+
 def open_store(directory: Path) -> Store:
     """Open a packed data set.
 
@@ -122,7 +127,9 @@ def open_store(directory: Path) -> Store:
             table = file.read(columns=["label", "name", "content_hash"])
             said = json.loads((file.metadata.metadata or {}).get(b"nasprune", b"{}"))
     except FileNotFoundError as error:
-        raise DataError(f"{directory} holds no packed data set ({_FILE} is missing): pack it first") from error
+        raise DataError(
+            f"{directory} holds no packed data set ({_FILE} is missing): pack it first"
+        ) from error
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, reason(error)) from error
     if said.get("layout") != _LAYOUT:
@@ -149,7 +156,9 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
     last = ""
     checked = in_threads(_check, scenes)
     # The images are compressed already, TIFF apart: a light codec costs them next to nothing.
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False) as writer:
+    with pq.ParquetWriter(
+        path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False
+    ) as writer:
         while portion := list(islice(checked, _ROW_GROUP)):
             for scene, content_hash in portion:
                 if scene.name <= last:
@@ -157,8 +166,12 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
                 last = scene.name
                 classes.add(scene.label)
                 digest.update(f"{scene.name}\0{scene.label}\0{content_hash}\n".encode())
-            columns = zip(*((s.encoded, s.label, s.name, content_hash) for s, content_hash in portion), strict=True)
-            arrays = [pa.array(list(column), field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+            columns = zip(
+                *((s.encoded, s.label, s.name, content_hash) for s, content_hash in portion), strict=True
+            )
+            arrays = [
+                pa.array(list(column), field.type) for column, field in zip(columns, _SCHEMA, strict=True)
+            ]
             writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
         if len(classes) < 2:
             given = f"the one class {next(iter(classes))!r}" if classes else "no image"
@@ -173,4 +186,6 @@ def _check(scene: EncodedImage) -> tuple[EncodedImage, str]:
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is no packed data set of this version ({why}): remove its folder, it is packed again")
+    return DataError(
+        f"{path} is no packed data set of this version ({why}): remove its folder, it is packed again"
+    )

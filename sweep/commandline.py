@@ -1,0 +1,108 @@
+"""Flags and settings files -> settings, and errors -> one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nasprune.errors import NaspruneError, SettingsError
+from sweep.settings import StudySettings, fields
+
+if TYPE_CHECKING:
+    import dataclasses
+    from collections.abc import Callable, Sequence
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong flag as every other error is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise SettingsError(f"{message}; see --help")
+
+
+def parse_settings(arguments: Sequence[str]) -> StudySettings:
+    """Settings from defaults, then the settings file, then flags.
+
+    Raises:
+        SettingsError: if a flag or key is unknown, or a value is not of its kind.
+    """
+    parser = OneLineParser(
+        prog="sweep/run.py",
+        description="Search, prune and tune a scene classifier over budgets; leave a Pareto front.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--settings", type=Path, metavar="FILE.toml", help="the same settings, as a file")
+    for setting in fields():
+        default = setting.default
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        text = setting.metadata["help"]
+        parser.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            default=None,
+            metavar=setting.name.split("_")[-1].upper(),
+            help=(text if shown in (None, "") else f"{text} (default: {shown})").replace("%", "%%"),
+        )
+    given = vars(parser.parse_args(arguments))
+    path = given.pop("settings")
+    values = _from_file(path) if path is not None else {}
+    values |= {name: value for name, value in given.items() if value is not None}
+    return StudySettings(**{s.name: _convert(s, values[s.name]) for s in fields() if s.name in values})
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"settings file {path} given; expected a TOML file ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
+    known = {setting.name for setting in fields()}
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"settings file {path} has '{key}'; expected only {', '.join(sorted(known))}")
+    return values
+
+
+def _convert(setting: dataclasses.Field[Any], value: object) -> object:
+    """A flag's text, or a file's value, as the field's type says."""
+    kind = str(setting.type)
+    try:
+        if kind.startswith("tuple"):
+            items = value.split(",") if isinstance(value, str) else list(_sequence(value))
+            items = [item for item in items if item != ""]
+            return tuple(float(item) for item in items) if "float" in kind else tuple(str(i) for i in items)
+        if kind.startswith("int"):
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                return int(value)
+            raise ValueError  # noqa: TRY301 (one way out for all that is not of the kind)
+        if kind.startswith("float"):
+            return float(value)  # type: ignore[arg-type]
+        return Path(str(value)) if kind.startswith("Path") else str(value)
+    except (TypeError, ValueError) as error:
+        words = {"int": "a whole number", "float": "a number", "tuple": "comma-separated values"}
+        expected = next(word for start, word in words.items() if kind.startswith(start))
+        name = setting.name.replace("_", "-")
+        raise SettingsError(f"{name} '{value}' given; expected {expected}") from error
+
+
+def _sequence(value: object) -> list[object]:
+    if not isinstance(value, list):
+        return [value]
+    return value
+
+
+def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a command's main function on the process's arguments; a NaspruneError becomes one line and exit code 2."""
+    try:
+        code = main(sys.argv[1:])
+    except NaspruneError as error:
+        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        code = 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,195 @@
+"""The study's settings: one frozen object, validated once, the same from flags, a file or a resumed study."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nasprune.data import DataSettings
+from nasprune.dense import DenseSettings
+from nasprune.errors import SettingsError
+from nasprune.networks import NetworkSettings
+from nasprune.pruning import PruneSettings
+from nasprune.search import SearchSettings
+from nasprune.training import TrainingSettings
+
+RESERVED = ("shared", "mlflow")
+"""Folders of the storage that are not studies."""
+
+
+def _help(text: str, *, free: bool = False) -> dict[str, Any]:
+    """A field's help, and whether a resumed study may change it."""
+    return {"help": text, "free": free}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """Everything a study is made of. Each field is a flag and a key of the settings file."""
+
+    dataset: str = field(
+        default="scenes",
+        metadata=_help("scenes (generated), ucm, nwpu, aid, eurosat, or folder (any <class>/<image>)"),
+    )
+    data: Path | None = field(
+        default=None, metadata=_help("folder or zip of the images; without it a known data set is downloaded")
+    )
+    image_size: int = field(default=48, metadata=_help("side in pixels that images are resized to"))
+    split: str = field(default="stratified", metadata=_help("stratified (seeded) or published"))
+    fractions: tuple[float, ...] = field(
+        default=(0.7, 0.1, 0.2), metadata=_help("train, validation and test shares of a stratified split")
+    )
+    scenes_per_class: int = field(default=100, metadata=_help("images a class that scenes generates"))
+    network: str = field(default="resnet10", metadata=_help("resnet10, resnet18, resnet34, resnet50, vgg16, vgg16_bn"))
+    head: str = field(default="original", metadata=_help("original, or pooled for VGG without its linear layers"))
+    weights: str = field(default="scratch", metadata=_help("scratch, imagenet, or a safetensors file"))
+    budgets: tuple[float, ...] = field(
+        default=(0.5, 0.25, 0.1), metadata=_help("wanted shares of the dense MACs, comma-separated")
+    )
+    trials: int = field(default=6, metadata=_help("how many searches in all, spread over the budgets", free=True))
+    dense_epochs: int = field(default=16, metadata=_help("epochs of the dense network"))
+    search_epochs: int = field(default=3, metadata=_help("epochs of a search; 0 uses the starting criterion alone"))
+    tune_epochs: int = field(default=6, metadata=_help("epochs of tuning after the cut"))
+    dense_learning_rate: float = field(default=0.05, metadata=_help("peak learning rate of the dense network"))
+    tune_learning_rate: float = field(default=0.03, metadata=_help("peak learning rate of tuning"))
+    batch_size: int = field(default=64, metadata=_help("images a step"))
+    search: tuple[str, ...] = field(
+        default=(), metadata=_help("fixed search settings, comma-separated KEY=VALUE, as mask=soft,initial=l1")
+    )
+    seed: int = field(default=0, metadata=_help("of the split, initial weights, batches and exploration"))
+    study: str = field(default="", metadata=_help("name; the same name resumes (default: <dataset>-<network>)"))
+    storage: Path = field(
+        default=Path("runs"), metadata=_help("folder, shared by all nodes, for all that studies leave", free=True)
+    )
+    tracking_uri: str | None = field(
+        default=None, metadata=_help("MLflow store or server (default: SQLite under the storage)", free=True)
+    )
+    device: str = field(default="auto", metadata=_help("auto, cpu or cuda", free=True))
+    cpus_per_trial: int = field(default=1, metadata=_help("CPUs, and threads, of a trial", free=True))
+    gpus_per_trial: float | None = field(
+        default=None, metadata=_help("GPUs of a trial, may be a fraction (default: 1 where there is one)", free=True)
+    )
+
+    def __post_init__(self) -> None:
+        if not self.study:
+            object.__setattr__(self, "study", f"{self.dataset}-{self.network}")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.study) or self.study in RESERVED:
+            raise SettingsError(
+                f"study name '{self.study}' given; expected letters, digits, '.', '_' and '-' only, "
+                f"and none of {', '.join(RESERVED)}"
+            )
+        if not self.budgets or not all(0 < budget <= 1 for budget in self.budgets):
+            given = ",".join(f"{budget:g}" for budget in self.budgets)
+            raise SettingsError(f"budgets '{given}' given; expected shares of the dense MACs above 0 and at most 1")
+        if len(set(self.budgets)) != len(self.budgets):
+            raise SettingsError(f"budgets {self.budgets} given; expected each one once")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SettingsError(f"{name.replace('_', '-')} {value} given; expected at least {least}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
+        self.data_settings()
+        self.prune_settings({})
+        if len(self.fractions) != 3:
+            raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
+        NetworkSettings(network=self.network, head=self.head, classes=2, image_size=self.image_size)
+
+    @property
+    def directory(self) -> Path:
+        """The study's own folder."""
+        return self.storage / self.study
+
+    def data_settings(self) -> DataSettings:
+        """What `nasprune.data.load` takes."""
+        return DataSettings(
+            dataset=self.dataset,
+            data=self.data,
+            image_size=self.image_size,
+            split=self.split,
+            fractions=(self.fractions[0], self.fractions[1], self.fractions[2]),
+            scenes_per_class=self.scenes_per_class,
+            seed=self.seed,
+        )
+
+    def dense_settings(self, classes: int) -> DenseSettings:
+        """What `nasprune.dense.obtain_dense` takes."""
+        return DenseSettings(
+            network=NetworkSettings(
+                network=self.network, head=self.head, classes=classes, image_size=self.image_size
+            ),
+            training=TrainingSettings(epochs=self.dense_epochs, learning_rate=self.dense_learning_rate),
+            batch_size=self.batch_size,
+            weights=self.weights,
+            seed=self.seed,
+        )
+
+    def prune_settings(self, explored: dict[str, Any]) -> PruneSettings:
+        """What `nasprune.pruning.prune` takes, with a trial's explored search settings."""
+        known = {f.name: f for f in dataclasses.fields(SearchSettings)}
+        fixed: dict[str, Any] = {}
+        for given in self.search:
+            key, separator, value = given.partition("=")
+            if not separator or key not in known or key == "epochs":
+                allowed = ", ".join(name for name in known if name != "epochs")
+                raise SettingsError(f"search setting '{given}' given; expected KEY=VALUE with KEY one of {allowed}")
+            kind = type(known[key].default)
+            try:
+                fixed[key] = kind(value)
+            except ValueError as error:
+                raise SettingsError(f"search setting '{given}' given; expected a number for {key}") from error
+        return PruneSettings(
+            search=SearchSettings(**{**explored, **fixed, "epochs": self.search_epochs}),
+            tuning=TrainingSettings(epochs=self.tune_epochs, learning_rate=self.tune_learning_rate),
+            batch_size=self.batch_size,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values of every field."""
+        return {
+            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+
+_LEAST: dict[str, float] = {
+    "trials": 1,
+    "dense_epochs": 1,
+    "search_epochs": 0,
+    "tune_epochs": 1,
+    "batch_size": 2,
+    "scenes_per_class": 10,
+    "cpus_per_trial": 1,
+    "gpus_per_trial": 0,
+    "seed": 0,
+}
+
+
+def fields() -> tuple[dataclasses.Field[Any], ...]:
+    """The settings' fields, each with `help` and `free` in its metadata."""
+    return dataclasses.fields(StudySettings)
+
+
+def check_same_study(settings: StudySettings, kept: dict[str, Any]) -> None:
+    """Raise SettingsError if a study kept with other settings is asked to go on with these."""
+    now = settings.as_json()
+    for setting in fields():
+        name = setting.name
+        if not setting.metadata["free"] and name in kept and kept[name] != now[name]:
+            raise SettingsError(
+                f"study '{settings.study}' was started with {name.replace('_', '-')} {_text(kept[name])}, now "
+                f"{_text(now[name])} is given; give the same, or another --study"
+            )
+
+
+def _text(value: object) -> str:
+    return ",".join(f"{item}" for item in value) if isinstance(value, list) else f"{value}"
+
+
+def settings_hash(values: dict[str, Any]) -> str:
+    """A short hash of JSON values: the identity of what they describe."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
