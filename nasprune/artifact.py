@@ -7,19 +7,19 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from nasprune.data import DataSettings
 from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings, build_with_widths
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
 RECORD, WEIGHTS, ONNX = "point.json", "weights.safetensors", "model.onnx"
@@ -41,6 +41,7 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "params": int,
     "val_accuracy": (int, float),
     "test_accuracy": (int, float),
+    "data": dict,
     "provenance": dict,
 }
 
@@ -74,6 +75,22 @@ def network_settings(record: Record) -> NetworkSettings:
         classes=len(record["classes"]),
         image_size=record["image_size"],
     )
+
+
+def data_record(settings: DataSettings) -> dict[str, Any]:
+    """Data settings as JSON, for a point's record."""
+    values = {name: getattr(settings, name) for name in DataSettings.__dataclass_fields__}
+    return values | {
+        "data": None if settings.data is None else str(settings.data.resolve()),
+        "fractions": list(settings.fractions),
+    }
+
+
+def data_settings(record: dict[str, Any]) -> DataSettings:
+    """What `data_record` was made of."""
+    data = record["data"]
+    values = record | {"data": None if data is None else Path(data), "fractions": tuple(record["fractions"])}
+    return DataSettings(**values)
 
 
 def write_artifact(directory: Path, network: nn.Module, record: Record) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from nasprune.artifact import Artifact, read_artifact, write_artifact
+from nasprune.artifact import Artifact, data_record, read_artifact, write_artifact
 from nasprune.compute import Compute
 from nasprune.cost import macs_cost
 from nasprune.data.batches import Augmentation
@@ -113,6 +113,7 @@ def _train(
         "test_accuracy": evaluate(network, data.batches("test", **loading)),
         "widths": {group.name: group.size for group in coupling.groups},
         "settings": dataclasses.asdict(settings),
+        "data": data_record(data.settings),
         "provenance": provenance(compute, data_hash=data.store.data_hash, seed=settings.seed),
     }
     write_artifact(target, network, record)

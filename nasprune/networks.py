@@ -91,13 +91,14 @@ def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> n
     Raises:
         NetworkError: if the widths do not belong to this network.
     """
-    network = build(settings)
+    with torch.device("meta"):  # shapes only: initial weights would be drawn for nothing
+        network = build(settings)
     coupling = couple(network, settings)
     try:
         kept = coupling.first_channels(widths)
     except ValueError as error:
         raise NetworkError(f"widths given do not fit {settings.network}: {error}") from error
-    return derive(network, coupling, kept)
+    return derive(network, coupling, kept).to_empty(device="cpu")
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -104,6 +104,11 @@ class StudySettings:
         """The study's own folder."""
         return self.storage / self.study
 
+    def resolved(self) -> StudySettings:
+        """The same with absolute paths, which hold in every process of the study."""
+        data = None if self.data is None else self.data.absolute()
+        return dataclasses.replace(self, storage=self.storage.absolute(), data=data)
+
     def data_settings(self) -> DataSettings:
         """What `nasprune.data.load` takes."""
         return DataSettings(
@@ -154,6 +159,11 @@ class StudySettings:
             name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+    def identity(self) -> dict[str, Any]:
+        """The part of `as_json` that decides results: what a resumed study may not change."""
+        values = self.as_json()
+        return {setting.name: values[setting.name] for setting in fields() if not setting.metadata["free"]}
 
 
 _LEAST: dict[str, float] = {

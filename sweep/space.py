@@ -1,7 +1,7 @@
 """What a study explores: which settings of a search, and between which bounds."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nasprune.errors import SettingsError
@@ -71,6 +71,10 @@ class SearchSpace:
         """The explored settings by name, in the order of the fields."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
+
+    def without(self, names: Iterable[str]) -> "SearchSpace":
+        """The space with some settings left alone, such as those that the user fixed; others' names do nothing."""
+        return replace(self, **{name: None for name in names if name in self.explored()})
 
     def chosen(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The explored ones out of all settings of a search.

@@ -1,4 +1,4 @@
-"""Random views of aerial images, which have no up: flips, transposes, shifts and light changes, on the device."""
+"""Random views of aerial images, which have no up: flips, transposes, shifts and changes of light."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.G
 def _source_pixels(
     batch: int, side: int, augmentation: Augmentation, generator: torch.Generator
 ) -> torch.Tensor:
-    """Say for each pixel of the result which pixel of the batch it shows: int64 (B, S, S) into (B * S * S)."""
+    """Say which pixel of the batch each pixel of the result shows: int64 (B, S, S) into (B * S * S)."""
     device = generator.device
     reach = round(augmentation.shift * side)
     shift = torch.randint(-reach, reach + 1, (2, batch, 1), generator=generator, device=device)
@@ -74,8 +74,8 @@ def _source_pixels(
 def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -> torch.Tensor:
     """Scale brightness, then contrast about the image's mean grey, then colour about each pixel's grey.
 
-    All three are linear, so they are done as one: with factors b, c, s, an image's mean grey m and a pixel's grey
-    g, the result is s c b x + (1 - s) c b g + (1 - c) b m, cut once to [0, 1].
+    All three are linear, so they are done as one: with factors b, c, s, an image's mean grey m and a pixel's
+    grey g, the result is s c b x + (1 - s) c b g + (1 - c) b m, cut once to [0, 1].
 
     Args:
         pixels: float32 (B, S, S, 3) in [0, 255]; overwritten.

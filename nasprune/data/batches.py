@@ -24,8 +24,8 @@ class Batches:
         batch_size: images a batch, at least 1.
         statistics: for the normalisation.
         device: where the batches are to lie.
-        augmentation: None serves every image once, unchanged and in order. Otherwise the order is shuffled and
-            every image changed, both drawn from (seed, epoch number) alone.
+        augmentation: None serves every image once, unchanged and in order. Otherwise the order is shuffled
+            and every image changed, both drawn from (seed, epoch number) alone.
         seed: of order, augmentation and halves.
 
     Raises:
@@ -74,13 +74,13 @@ class Batches:
         """Serve every image once.
 
         Args:
-            number: of the epoch, from 0; with the seed it fixes all chance, so that a resumed run sees what an
-                uninterrupted one would.
+            number: of the epoch, from 0; with the seed it fixes all chance, so that a resumed run sees what
+                an uninterrupted one would.
 
         Yields:
-            x float32 (b, 3, S, S), normalised, channels-last, and y int64 (b,), both on the device. b is the batch
-            size but for a short last batch; with augmentation a last batch of less than half the size is left
-            out, unless it is the only one.
+            x float32 (b, 3, S, S), normalised, channels-last, and y int64 (b,), both on the device. b is the
+            batch size but for a short last batch; with augmentation a last batch of less than half the size
+            is left out, unless it is the only one.
         """
         order = self._indices
         generator = torch.Generator(self._device)
@@ -106,7 +106,7 @@ class Batches:
     def half(self, part: int) -> "Batches":
         """Serve one of two disjoint halves of the images; both together are all of them.
 
-        For searches whose weights and scores learn from different images.
+        For searches whose weights and scores learn from different images. Every class is halved, too.
 
         Raises:
             SettingsError: if `part` is neither 0 nor 1.
@@ -115,7 +115,9 @@ class Batches:
         if part not in (0, 1):
             raise SettingsError(f"half {part}: give 0 or 1")
         random = np.random.default_rng(np.random.SeedSequence([self._seed, len(self._indices)]))
-        mine = np.sort(random.permutation(self._indices)[part::2])
+        shuffled = random.permutation(self._indices)
+        by_class = shuffled[np.argsort(self._labels[shuffled], kind="stable")]
+        mine = np.sort(by_class[part::2])
         return Batches(
             self._images,
             self._labels,

@@ -75,9 +75,9 @@ CATALOG: Mapping[str, Catalogued] = MappingProxyType(
             name="ucm",
             title="UC Merced Land Use",
             classes=_words(
-                "agricultural airplane baseballdiamond beach buildings chaparral denseresidential forest freeway"
-                " golfcourse harbor intersection mediumresidential mobilehomepark overpass parkinglot river runway"
-                " sparseresidential storagetanks tenniscourt"
+                "agricultural airplane baseballdiamond beach buildings chaparral denseresidential forest"
+                " freeway golfcourse harbor intersection mediumresidential mobilehomepark overpass"
+                " parkinglot river runway sparseresidential storagetanks tenniscourt"
             ),
             images_per_class=(100, 100),
             archive=Hosted(
@@ -95,18 +95,19 @@ CATALOG: Mapping[str, Catalogued] = MappingProxyType(
             ),
             split_source=_NEUMANN,
             homepage="http://weegee.vision.ucmerced.edu/datasets/landuse.html",
-            citation="Yang and Newsam, Bag-of-visual-words and spatial extensions for land-use classification, 2010",
+            citation="Yang and Newsam, Bag-of-visual-words for land-use classification, ACM SIGSPATIAL, 2010",
         ),
         "nwpu": Catalogued(
             name="nwpu",
             title="NWPU-RESISC45",
             classes=_words(
-                "airplane airport baseball_diamond basketball_court beach bridge chaparral church circular_farmland"
-                " cloud commercial_area dense_residential desert forest freeway golf_course ground_track_field harbor"
-                " industrial_area intersection island lake meadow medium_residential mobile_home_park mountain"
-                " overpass palace parking_lot railway railway_station rectangular_farmland river roundabout runway"
-                " sea_ice ship snowberg sparse_residential stadium storage_tank tennis_court terrace"
-                " thermal_power_station wetland"
+                "airplane airport baseball_diamond basketball_court beach bridge chaparral church"
+                " circular_farmland cloud commercial_area dense_residential desert forest freeway"
+                " golf_course ground_track_field harbor industrial_area intersection island lake meadow"
+                " medium_residential mobile_home_park mountain overpass palace parking_lot railway"
+                " railway_station rectangular_farmland river roundabout runway sea_ice ship snowberg"
+                " sparse_residential stadium storage_tank tennis_court terrace thermal_power_station"
+                " wetland"
             ),
             images_per_class=(700, 700),
             archive=Hosted(
@@ -124,15 +125,16 @@ CATALOG: Mapping[str, Catalogued] = MappingProxyType(
             ),
             split_source=_NEUMANN,
             homepage="https://gcheng-nwpu.github.io/",
-            citation="Cheng, Han and Lu, Remote sensing image scene classification, Proceedings of the IEEE, 2017",
+            citation="Cheng, Han and Lu, Remote sensing image scene classification, Proc. IEEE, 2017",
         ),
         "aid": Catalogued(
             name="aid",
             title="AID",
             classes=_words(
-                "Airport BareLand BaseballField Beach Bridge Center Church Commercial DenseResidential Desert Farmland"
-                " Forest Industrial Meadow MediumResidential Mountain Park Parking Playground Pond Port RailwayStation"
-                " Resort River School SparseResidential Square Stadium StorageTanks Viaduct"
+                "Airport BareLand BaseballField Beach Bridge Center Church Commercial DenseResidential"
+                " Desert Farmland Forest Industrial Meadow MediumResidential Mountain Park Parking"
+                " Playground Pond Port RailwayStation Resort River School SparseResidential Square Stadium"
+                " StorageTanks Viaduct"
             ),
             images_per_class=(220, 420),
             archive=Hosted(
@@ -156,8 +158,8 @@ CATALOG: Mapping[str, Catalogued] = MappingProxyType(
             name="eurosat",
             title="EuroSAT (RGB)",
             classes=_words(
-                "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River"
-                " SeaLake"
+                "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop"
+                " Residential River SeaLake"
             ),
             images_per_class=(2000, 3000),
             archive=Hosted(

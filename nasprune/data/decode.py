@@ -18,7 +18,7 @@ def decode(name: str, encoded: bytes, image_size: int | None = None) -> npt.NDAr
     """Decode one image, in full, to RGB; grey and palette images are converted, transparency is dropped.
 
     Resizing squeezes to a square with Pillow's bilinear filter, whose support grows with the reduction: it
-    does not alias, it cannot overshoot as bicubic does, and it is what torchvision does unless told otherwise.
+    does not alias, it cannot overshoot as bicubic does, and torchvision's transforms do so by default.
 
     Args:
         name: how to call the image in an error.

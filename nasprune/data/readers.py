@@ -7,6 +7,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from nasprune.data.files import reason
@@ -51,8 +52,8 @@ def list_scenes(path: Path) -> Listing:
     """List the images of a folder or zip (read in place, never unpacked).
 
     Raises:
-        DataError: if the path is missing, neither a folder nor a whole zip, or holds no images, fewer than two
-            classes, an empty class folder, images outside a class folder, or images of a kind not read.
+        DataError: if the path is missing, neither a folder nor a whole zip, or holds no images, fewer than
+            two classes, an empty class folder, images outside a class folder, or images of a kind not read.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist: give a folder or zip of <class>/<image>")
@@ -162,7 +163,7 @@ def _checked(path: Path, files: list[str], folders: list[str], digest: str) -> L
     _check_folders(path, places, folders)
     shared = _shared_folders(places)
     named = sorted(("/".join(PurePosixPath(place).parts[shared:]), place) for place in places)
-    for (name, _), (following, _) in zip(named, named[1:], strict=False):
+    for (name, _), (following, _) in pairwise(named):
         if name == following:
             raise DataError(f"{path} holds {name!r} twice: remove one")
     for name, _ in named:
@@ -194,7 +195,8 @@ def _check_folders(path: Path, places: Iterable[str], folders: Iterable[str]) ->
     for folder, place in holding.items():
         if folder in above:
             raise DataError(
-                f"{place!r} lies beside the folder {str(above[folder])!r} of {path}: a class folder holds images only"
+                f"{place!r} lies beside the folder {str(above[folder])!r} of {path}:"
+                " give class folders that hold images only"
             )
     inner = defaultdict(list)
     for spelt in folders:

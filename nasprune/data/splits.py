@@ -5,13 +5,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nasprune.errors import DataError, SettingsError
 
-PARTS = ("train", "validation", "test")
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +23,10 @@ class Split:
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+
+    def of(self, part: Part) -> npt.NDArray[np.int64]:
+        """The indices of one part."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[part]
 
 
 def check_fractions(fractions: Sequence[float]) -> None:
@@ -47,8 +53,8 @@ def stratified_split(
 ) -> Split:
     """Split every class by `fractions`, as nearly as whole images and copies allow.
 
-    The outcome depends on the images' contents and the seed, not on the order they are given in. Images of equal
-    content go to one part, under whatever labels they stand.
+    The outcome depends on the images' contents and the seed, not on the order they are given in. Images of
+    equal content go to one part, under whatever labels they stand.
 
     Args:
         labels: int64 (N,), places in `classes`.
@@ -91,19 +97,19 @@ def published_split(
     content_hashes: Sequence[str],
     classes: Sequence[str],
     *,
-    part_of: Mapping[str, str],
+    part_of: Mapping[str, Part],
 ) -> Split:
     """Split as published lists say. Names match on the file's stem: copies in another format keep their part.
 
-    Where the lists put copies of one image into several parts, all copies go to the latest of these parts (test,
-    then validation): the measured images stay as published, and training gives up what it would have seen of them.
+    Where the lists put copies of one image into several parts, all copies go to the last of these parts
+    (train, validation, test): no image leaves the test part, and training sees none of them.
 
     Args:
         names: (N,) names of the images.
         labels: int64 (N,), places in `classes`.
         content_hashes: (N,) equal for copies of one image.
         classes: names, for errors.
-        part_of: stem of a file -> "train", "validation" or "test"; images it lists beyond `names` do not matter.
+        part_of: stem of a file -> "train", "validation" or "test"; it may list more than `names`.
 
     Raises:
         DataError: if an image is in no list, or a class has no image in a part.
@@ -125,7 +131,7 @@ def published_split(
 def _counts(total: int, fractions: tuple[float, float, float]) -> npt.NDArray[np.int64]:
     """Divide `total` images by the largest remainders, at least one to each part where there are three."""
     shares = np.array(fractions) * total
-    counts = np.floor(shares).astype(np.int64)
+    counts: npt.NDArray[np.int64] = np.floor(shares).astype(np.int64)
     most_short_first = np.argsort(counts - shares, kind="stable")
     counts[most_short_first[: total - int(counts.sum())]] += 1
     while total >= len(counts) and counts.min() == 0:
@@ -143,12 +149,12 @@ def _check_every_part(
     split: Split, labels: npt.NDArray[np.int64], content_hashes: Sequence[str], classes: Sequence[str]
 ) -> None:
     for part in PARTS:
-        here = np.bincount(labels[getattr(split, part)], minlength=len(classes))
+        here = np.bincount(labels[split.of(part)], minlength=len(classes))
         if (here == 0).any():
             missing = int(np.argmin(here))
-            own = np.flatnonzero(labels == missing)
+            own = np.flatnonzero(labels == missing).tolist()
             different = len({content_hashes[index] for index in own})
             raise DataError(
-                f"class {classes[missing]!r} has no image for {part}: it has {len(own)} images, {different} different;"
-                " every part needs one, add images or change the fractions"
+                f"class {classes[missing]!r} has no image for {part}: it has {len(own)} images,"
+                f" {different} of them different, and every part needs one: add images"
             )

@@ -27,7 +27,7 @@ def measure(images: MappedImages, indices: npt.NDArray[np.int64]) -> Statistics:
         indices: int64 (B,), usually the training part: statistics of other images would tell of them.
 
     Returns:
-        Mean and population deviation. A colour that never varies gets deviation 1, so that it normalises to 0.
+        Mean and population deviation. A colour that never varies gets deviation 1: it normalises to 0.
 
     Raises:
         DataError: if there are no indices.

@@ -35,7 +35,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Store:
-    """A packed data set of N images, in the order of their names.
+    """A packed data set of N images.
 
     Attributes:
         directory: the folder that holds it.
@@ -89,17 +89,17 @@ class Store:
 def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store:
     """Write the images into `directory` as one Parquet file, or open what is packed there already.
 
-    Every image is decoded once, so that a broken one is met here and not in the middle of a training. The file
-    appears whole or not at all; of several processes that pack at once one works and the others wait for it.
+    Every image is decoded once, so that a broken one is met here and not in the middle of a training. The
+    file appears whole or not at all; of several processes that pack at once one works and the others wait.
 
     Args:
         dataset: name of the data set.
-        scenes: the images, in the order of their names; not touched if the directory is packed already.
+        scenes: the images, whose order is kept; not touched if the directory is packed already.
         directory: folder of this one data set.
 
     Raises:
-        DataError: if an image is broken, a name is given twice or out of order, there are fewer than two classes,
-            or the directory cannot be written.
+        DataError: if an image is broken, a name is given twice, there are fewer than two classes, or the
+            directory cannot be written.
     """
     path = directory / _FILE
     if not path.exists():
@@ -153,7 +153,7 @@ def open_store(directory: Path) -> Store:
 def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
     digest = hashlib.sha256()
     classes: set[str] = set()
-    last = ""
+    names: set[str] = set()
     checked = in_threads(_check, scenes)
     # The images are compressed already, TIFF apart: a light codec costs them next to nothing.
     with pq.ParquetWriter(
@@ -161,9 +161,9 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
     ) as writer:
         while portion := list(islice(checked, _ROW_GROUP)):
             for scene, content_hash in portion:
-                if scene.name <= last:
-                    raise DataError(f"image {scene.name!r} follows {last!r}: give every name once, in order")
-                last = scene.name
+                if scene.name in names:
+                    raise DataError(f"image {scene.name!r} is given twice: give every name once")
+                names.add(scene.name)
                 classes.add(scene.label)
                 digest.update(f"{scene.name}\0{scene.label}\0{content_hash}\n".encode())
             columns = zip(

@@ -337,6 +337,10 @@ def test_a_recommendation_outside_the_space_is_refused(make: Make, space, settin
         make(space=space, recommended=settings)
 
 
+def test_fixed_settings_leave_the_space():
+    assert list(SPACE.without(["ramp", "initial"]).explored()) == [n for n in SPACE.explored() if n != "ramp"]
+
+
 def test_the_recommendation_is_the_callers(make: Make):
     given = make(recommended=SearchSettings(cost_weight=0.3)).suggest("a")
     assert given["cost_weight"] == 0.3

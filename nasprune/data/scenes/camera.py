@@ -16,26 +16,28 @@ def photograph(drawing: Image.Image, rng: np.random.Generator, *, image_size: in
         rng: draws the weather and the camera.
         image_size: side of the picture in pixels.
     """
-    blur = rng.uniform(0.0, 0.9) * drawing.width / image_size * max(1.0, image_size / 96)
-    small = drawing.filter(ImageFilter.GaussianBlur(blur)).resize((image_size, image_size), Image.Resampling.BOX)
+    blur = rng.uniform(0.0, 0.6) * drawing.width / image_size * max(1.0, image_size / 96)
+    small = drawing.filter(ImageFilter.GaussianBlur(blur)).resize(
+        (image_size, image_size), Image.Resampling.BOX
+    )
     pixels = np.asarray(small, np.float32) / 255.0
 
     # Light: exposure, colour of the sky, a slope across the picture, and now and then the shadow of a cloud.
-    saturation = rng.uniform(0.25, 1.15)
+    saturation = rng.uniform(0.7, 1.15)
     luma = (pixels @ _LUMA)[..., None]
     pixels = luma + saturation * (pixels - luma)
-    cast = rng.uniform(0.7, 1.2) * (1.0 + rng.normal(0.0, 0.045, 3))
-    pixels = np.clip(pixels * cast.astype(np.float32), 0.0, 1.0) ** np.float32(rng.uniform(0.8, 1.3))
+    cast = rng.uniform(0.85, 1.15) * (1.0 + rng.normal(0.0, 0.025, 3))
+    pixels = np.clip(pixels * cast.astype(np.float32), 0.0, 1.0) ** np.float32(rng.uniform(0.85, 1.2))
     pixels *= _slope(rng, image_size)
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         pixels *= _cloud_shadow(rng, image_size)
 
     # Haze lifts the dark and takes contrast away.
-    haze = rng.uniform(0.0, 0.3) if rng.random() < 0.5 else 0.0
+    haze = rng.uniform(0.0, 0.18) if rng.random() < 0.5 else 0.0
     sky = np.array([0.74, 0.78, 0.84], np.float32) * rng.uniform(0.85, 1.1)
     pixels = (1.0 - haze) * pixels + haze * sky
 
-    noise = rng.uniform(0.005, 0.045)
+    noise = rng.uniform(0.003, 0.02)
     pixels += noise * rng.standard_normal(pixels.shape, dtype=np.float32)
     return Image.fromarray((np.clip(pixels, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
 

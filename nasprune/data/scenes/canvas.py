@@ -46,7 +46,10 @@ class Canvas:
         self._grain = grain
         self._scale = self.side / metres
         self._turn = np.array(
-            [[math.cos(self.heading), math.sin(self.heading)], [-math.sin(self.heading), math.cos(self.heading)]]
+            [
+                [math.cos(self.heading), math.sin(self.heading)],
+                [-math.sin(self.heading), math.cos(self.heading)],
+            ]
         )
         self.image = self.texture(self.palette.grass)
         self._pen = ImageDraw.Draw(self.image, "RGBA")
@@ -54,15 +57,17 @@ class Canvas:
     def texture(self, pair: tuple[Colour, Colour], *, coarse: float = 1.0) -> Image.Image:
         """Return a picture of mottled ground between two colours; `coarse` is the share of large patches."""
         level = coarse * self._cloud(_COARSE) + 0.5 * self._cloud(_MIDDLE)
-        level += 0.45 * self._grain.standard_normal((self.side, self.side), dtype=np.float32)
-        np.clip(0.5 + 0.3 * level, 0.0, 1.0, out=level)
+        level += 0.35 * self._grain.standard_normal((self.side, self.side), dtype=np.float32)
+        np.clip(0.5 + 0.28 * level, 0.0, 1.0, out=level)
         low, high = np.array(pair[0], np.float32), np.array(pair[1], np.float32)
         return Image.fromarray((low + level[..., None] * (high - low)).astype(np.uint8))
 
     def _cloud(self, cells: int) -> NDArray[np.float32]:
         """Return smooth noise of unit spread, (side, side)."""
         knots = self.rng.standard_normal((cells, cells)).astype(np.float32)
-        return np.asarray(Image.fromarray(knots).resize((self.side, self.side), Image.Resampling.BICUBIC)).copy()
+        return np.asarray(
+            Image.fromarray(knots).resize((self.side, self.side), Image.Resampling.BICUBIC)
+        ).copy()
 
     def lay(self, picture: Image.Image, outlines: Iterable[ArrayLike]) -> None:
         """Cover the areas within the outlines, each (corners, 2) in metres, with a texture."""
@@ -74,7 +79,9 @@ class Canvas:
 
     def polygon(self, outline: ArrayLike, colour: Colour, *, opacity: float = 1.0) -> None:
         """Fill one outline, (corners, 2) in metres."""
-        self._pen.polygon(self.pixels(np.asarray(outline, float)).ravel().tolist(), fill=_ink(colour, opacity))
+        self._pen.polygon(
+            self.pixels(np.asarray(outline, float)).ravel().tolist(), fill=_ink(colour, opacity)
+        )
 
     def polygons(self, outlines: Floats, colours: Sequence[Colour], *, opacity: float = 1.0) -> None:
         """Fill many outlines with equally many corners, (shapes, corners, 2) in metres, one colour each."""
@@ -82,7 +89,9 @@ class Canvas:
         for corners, colour in zip(pixels, colours, strict=True):
             self._pen.polygon(corners, fill=_ink(colour, opacity))
 
-    def discs(self, centres: Floats, radii: Floats, colours: Sequence[Colour], *, opacity: float = 1.0) -> None:
+    def discs(
+        self, centres: Floats, radii: Floats, colours: Sequence[Colour], *, opacity: float = 1.0
+    ) -> None:
         """Fill circles: centres (shapes, 2) and radii (shapes,) in metres."""
         middles, reach = self.pixels(centres), (radii * self._scale)[:, None]
         corners = np.hstack([middles - reach, middles + reach]).tolist()

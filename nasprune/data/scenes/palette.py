@@ -27,7 +27,7 @@ _WATERS: tuple[tuple[Colour, Colour], ...] = (  # deep and shallow: sea, lagoon,
     ((28, 62, 98), (62, 112, 140)),
     ((22, 92, 120), (96, 172, 178)),
     ((42, 74, 62), (82, 112, 88)),
-    ((98, 88, 62), (138, 124, 92)),
+    ((86, 94, 72), (122, 128, 98)),
     ((22, 34, 46), (44, 60, 70)),
 )
 _SOILS: tuple[tuple[Colour, Colour], ...] = (
@@ -109,6 +109,6 @@ def clip(values: tuple[float, float, float]) -> Colour:
 
 def _shift(rng: np.random.Generator, pair: tuple[Colour, Colour]) -> tuple[Colour, Colour]:
     """Return the pair with one small random shift on both."""
-    shift = rng.normal(0.0, 9.0, 3)
+    shift = rng.normal(0.0, 6.0, 3)
     low, high = (clip((c[0] + shift[0], c[1] + shift[1], c[2] + shift[2])) for c in pair)
     return low, high

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from nasprune.data.scenes.canvas import Canvas, Floats
 from nasprune.data.scenes.palette import CARS, PAINT, Colour, shade
+from nasprune.data.scenes.shapes import box, boxes, outlines
 
 _SHADE: Colour = (18, 22, 30)
 _HULLS: tuple[Colour, ...] = ((240, 240, 238), (240, 240, 238), (214, 210, 200), (70, 96, 140), (150, 60, 50))
-
-
-def boxes(centres: Floats, lengths: Floats, widths: Floats, angles: Floats) -> Floats:
-    """Return turned rectangles, (N, 4, 2) in metres, from centres (N, 2), sizes (N,) and angles (N,) in radians."""
-    return outlines(np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]), centres, lengths, widths, angles)
-
-
-def outlines(shape: Floats, centres: Floats, lengths: Floats, widths: Floats, angles: Floats) -> Floats:
-    """Return copies (N, corners, 2) of a shape (corners, 2) of unit size, stretched, turned and moved."""
-    ahead = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    aside = np.stack([-ahead[:, 1], ahead[:, 0]], axis=1)
-    along = shape[None, :, :1] * (np.asarray(lengths)[:, None] * ahead)[:, None, :]
-    across = shape[None, :, 1:] * (np.asarray(widths)[:, None] * aside)[:, None, :]
-    return np.asarray(centres[:, None, :] + along + across)
-
-
-def box(centre: Sequence[float], length: float, width: float, angle: float) -> Floats:
-    """Return one turned rectangle, (4, 2) in metres."""
-    return boxes(np.array([centre], float), np.array([length]), np.array([width]), np.array([angle]))[0]
 
 
 def spots(canvas: Canvas, count: int, *, spread: float = 1.0) -> Floats:
@@ -87,7 +68,9 @@ def houses(canvas: Canvas, centres: Floats, lengths: Floats, widths: Floats, ang
     canvas.polygons(outlines(half, centres, lengths, widths, angles), dark)
     if hipped:
         gable = np.array([[-0.5, -0.5], [-0.5, 0.5], [-inset, 0.0]])
-        canvas.polygons(outlines(gable, centres, lengths, widths, angles), [shade(roof, 0.86) for roof in roofs])
+        canvas.polygons(
+            outlines(gable, centres, lengths, widths, angles), [shade(roof, 0.86) for roof in roofs]
+        )
 
 
 def flat_roof(canvas: Canvas, outline: Floats, colour: Colour, *, height: float = 8.0) -> None:
@@ -144,23 +127,11 @@ def road(canvas: Canvas, points: Floats, width: float, *, traffic: float = 0.0, 
     cars(canvas, at, np.arctan2(ahead[:, 1], ahead[:, 0]))
 
 
-def bend(canvas: Canvas, offset: float, *, curve: float = 0.0, angle: float = 0.0) -> Floats:
-    """Return a line (points, 2) through the whole picture, `offset` metres aside, bowed by `curve` of the reach."""
-    along = np.linspace(-1.15, 1.15, 13)
-    line = np.stack([along * canvas.reach, offset + curve * canvas.reach * along**2], axis=1)
-    return line @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-
-
-def aside(points: Floats, offset: float) -> Floats:
-    """Return the line (points, 2) moved `offset` metres to its left everywhere."""
-    ahead = np.gradient(points, axis=0)
-    ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
-    return np.asarray(points + offset * np.stack([-ahead[:, 1], ahead[:, 0]], axis=1))
-
-
 def boats(canvas: Canvas, centres: Floats, lengths: Floats, angles: Floats) -> None:
     """Draw boats at centres (N, 2), `lengths` (N,) metres long, their bows towards angles (N,)."""
-    hull = np.array([[-0.5, -0.42], [0.15, -0.5], [0.36, -0.3], [0.5, 0.0], [0.36, 0.3], [0.15, 0.5], [-0.5, 0.42]])
+    hull = np.array(
+        [[-0.5, -0.42], [0.15, -0.5], [0.36, -0.3], [0.5, 0.0], [0.36, 0.3], [0.15, 0.5], [-0.5, 0.42]]
+    )
     widths = np.clip(0.32 * lengths, 1.8, 5.5)
     hulls = outlines(hull, centres, lengths, widths, angles)
     canvas.polygons(hulls + canvas.sun * 1.2, [_SHADE] * len(hulls), opacity=0.4)
@@ -171,9 +142,13 @@ def boats(canvas: Canvas, centres: Floats, lengths: Floats, angles: Floats) -> N
 
 def aeroplane(canvas: Canvas, centre: Sequence[float], span: float, angle: float) -> None:
     """Draw one airliner, `span` metres from wing tip to wing tip, its nose towards `angle`."""
-    body = np.array([[0.5, 0.0], [0.44, 0.04], [-0.4, 0.05], [-0.5, 0.01], [-0.5, -0.01], [-0.4, -0.05], [0.44, -0.04]])
+    body = np.array(
+        [[0.5, 0.0], [0.44, 0.04], [-0.4, 0.05], [-0.5, 0.01], [-0.5, -0.01], [-0.4, -0.05], [0.44, -0.04]]
+    )
     wing = np.array([[0.16, 0.0], [-0.1, 0.5], [-0.18, 0.5], [-0.06, 0.0], [-0.18, -0.5], [-0.1, -0.5]])
-    tail = np.array([[-0.36, 0.0], [-0.48, 0.19], [-0.53, 0.19], [-0.46, 0.0], [-0.53, -0.19], [-0.48, -0.19]])
+    tail = np.array(
+        [[-0.36, 0.0], [-0.48, 0.19], [-0.53, 0.19], [-0.46, 0.0], [-0.53, -0.19], [-0.48, -0.19]]
+    )
     at, size, turn = np.array([centre], float), np.array([span]), np.array([angle])
     shapes = [outlines(shape, at, size, size, turn)[0] for shape in (wing, tail, body)]
     for shape in shapes:

@@ -1,0 +1,70 @@
+"""Measure a stored point again, in a process of its own: `python -m nasprune.verify POINT_DIR --data-dir DIR`.
+
+Prints one JSON object: `test_accuracy` of the rebuilt network, `onnx_test_accuracy` of its ONNX file under ONNX
+Runtime (both in 0..1), and `images`, how many were tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasprune.artifact import ONNX, data_settings, read_artifact
+from nasprune.data import load
+from nasprune.data.batches import Batches
+from nasprune.data.statistics import Statistics
+from nasprune.errors import ArtifactError, NaspruneError
+from nasprune.export import evaluate_onnx
+from nasprune.training import evaluate
+
+
+def verify(directory: Path, data_directory: Path) -> dict[str, Any]:
+    """Test accuracy of a point's files.
+
+    Args:
+        directory: The point's folder.
+        data_directory: Where packed data sets live.
+
+    Raises:
+        ArtifactError: if a file is damaged or the images are not those the point was measured on.
+    """
+    artifact = read_artifact(directory)
+    data = load(data_settings(artifact.record["data"]), data_directory)
+    expected = artifact.record["provenance"]["data_hash"]
+    if data.store.data_hash != expected:
+        raise ArtifactError(
+            f"{directory} was measured on images with hash {expected[:12]}, but those at hand have "
+            f"{data.store.data_hash[:12]}; give the images the study was run on"
+        )
+    loading: dict[str, Any] = {"batch_size": 64, "device": torch.device("cpu")}
+    pixels = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+    raw = Batches(data.images, data.store.labels, data.split.test, statistics=pixels, **loading)
+    return {
+        "test_accuracy": evaluate(artifact.network, data.batches("test", **loading)),
+        "onnx_test_accuracy": evaluate_onnx(directory / ONNX, raw),
+        "images": len(data.split.test),
+    }
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m nasprune.verify", description="Measure a stored point again.")
+    parser.add_argument("point", type=Path)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        measured = verify(arguments.point, arguments.data_dir)
+    except NaspruneError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    sys.stdout.write(json.dumps(measured) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

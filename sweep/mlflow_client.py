@@ -1,0 +1,187 @@
+"""A checked connection to MLflow: found to answer before any training, quiet, and silent about secrets."""
+
+import logging
+import os
+import re
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from nasprune.data.files import locked
+from nasprune.errors import SettingsError
+
+_PROBE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
+_CALL = {
+    # MLflow would send a request again that the server may have taken, and so double a run.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    # Lines about runs would stand between those of the sweep's own report.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_CHATTY = ("mlflow.store.db.utils", "alembic.runtime.migration")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """An MLflow store that has answered."""
+
+    client: MlflowClient
+    uri: str
+    """As MLflow takes it. May hold a password: for programs, never for people."""
+    shown: str
+    """The same without user and password, for messages."""
+    artifacts: str | None
+    """Where a new experiment keeps its files; None leaves that to the server."""
+
+    @property
+    def local(self) -> bool:
+        """Whether this is a file of this machine rather than a server."""
+        return self.artifacts is not None
+
+
+def default_uri(storage: Path) -> str:
+    """The tracking URI of a storage folder's own SQLite store."""
+    return f"sqlite:///{storage.absolute() / 'mlflow' / 'mlflow.db'}"
+
+
+def connect(uri: str | None, storage: Path) -> Connection:
+    """Opens the store at `uri`, or the storage's own, and asks it something, within about 10 s.
+
+    A SQLite store is made if missing. It is put into write-ahead mode, in which people browse while the
+    driver writes; like all SQLite files it is for one machine at a time.
+
+    Raises:
+        SettingsError: If the URI is of another kind, or nothing that is MLflow answers there.
+    """
+    uri = uri or default_uri(storage)
+    shown = redacted(uri)
+    scheme = uri.split(":", 1)[0].lower()
+    if scheme == "sqlite":
+        return _open_sqlite(uri, shown)
+    if scheme in ("http", "https"):
+        return _probe_server(uri.rstrip("/"), shown.rstrip("/"))
+    raise SettingsError(
+        f"tracking URI '{shown}' given; expected sqlite:///PATH or http(s)://HOST:PORT; "
+        "give one of these, or none for the storage's own"
+    )
+
+
+def redacted(text: str) -> str:
+    """`text` with the user and password of every URL in it taken out."""
+    return re.sub(r"//[^/\s]*@", "//", text)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Calls to MLflow inside print nothing, send each request once, and wait a minute at most."""
+    with _environment(_CALL), _no_chatter():
+        yield
+
+
+def unreachable(problem: Exception) -> bool:
+    """Whether a call failed because the store is away or busy for now, rather than refused it."""
+    if isinstance(problem, requests.HTTPError) and problem.response is not None:
+        return problem.response.status_code >= requests.codes.server_error
+    if isinstance(problem, requests.RequestException):
+        return True
+    if isinstance(problem, MlflowException):
+        if problem.error_code == "TEMPORARILY_UNAVAILABLE":
+            return True
+        # A connection that failed has no code of its own, only this message.
+        return not isinstance(problem, RestException) and problem.message.startswith("API request to")
+    return False
+
+
+def _open_sqlite(uri: str, shown: str) -> Connection:
+    name = sqlalchemy.make_url(uri).database
+    if not name or name == ":memory:":
+        raise SettingsError(
+            f"tracking URI '{shown}' given; expected a file, as sqlite:///runs/mlflow/mlflow.db"
+        )
+    path = Path(name).absolute()
+    uri = f"sqlite:///{path}"
+    try:
+        # The lock: two studies that start together must not both create the tables.
+        with locked(path), quiet():
+            with closing(sqlite3.connect(path, timeout=30)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+    except (OSError, sqlite3.Error, SQLAlchemyError, MlflowException) as problem:
+        raise SettingsError(
+            f"tracking URI '{shown}' given; expected a SQLite file of MLflow that can be read and written "
+            f"({reason(problem)}); give another, or upgrade an old one with: mlflow db upgrade {shown}"
+        ) from problem
+    return Connection(client=client, uri=uri, shown=uri, artifacts=(path.parent / "artifacts").as_uri())
+
+
+def _probe_server(uri: str, shown: str) -> Connection:
+    if not urlsplit(uri).hostname:
+        raise SettingsError(f"tracking URI '{shown}' given; expected http(s)://HOST:PORT; add the host")
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        with _environment(_PROBE), _no_chatter():
+            client.search_experiments(max_results=1)
+    except (MlflowException, requests.RequestException) as problem:
+        # Not chained: the cause's text holds the URI as given, with its password.
+        raise SettingsError(
+            f"tracking URI '{shown}' given; expected an MLflow server that answers ({reason(problem)}); "
+            "start it, mend the address or its MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "or leave the URI out for the storage's own"
+        ) from None
+    return Connection(client=client, uri=uri, shown=shown, artifacts=None)
+
+
+def reason(problem: Exception) -> str:
+    """One short line of a third party's message, without secrets."""
+    text = " ".join(redacted(str(problem)).split())
+    for sign, short in (
+        ("timed out", "no answer in time"),
+        ("timeout", "no answer in time"),
+        ("resolve", "unknown host"),
+        ("Connection refused", "connection refused"),
+    ):
+        if sign in text:
+            return short
+    return text[:160]
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _no_chatter() -> Iterator[None]:
+    levels = {name: logging.getLogger(name).level for name in _CHATTY}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # MLflow's tables use a loader that SQLAlchemy 2.1 gives up; nothing its users can mend.
+            warnings.filterwarnings("ignore", "The ``noload`` loader strategy", category=DeprecationWarning)
+            # Raised while MLflow imports its own modules for language models.
+            warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", category=UserWarning)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,72 @@
+"""The points folder is the truth: the front is taken from what lies there, as often as one likes."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasprune.artifact import RECORD, Record, read_record
+from nasprune.errors import ArtifactError
+from sweep.front import on_front
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+KEYS = (
+    "point", "trial", "network", "dataset", "budget", "macs", "macs_ratio", "params",
+    "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "widths",
+)  # fmt: skip
+
+
+def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[str, Any]:
+    """The front object of a study, from the points in its folder.
+
+    Args:
+        study: The study's folder.
+        dense: The dense network's record.
+        run_ids: MLflow run of each trial, where known.
+    """
+    records = [read_record(path.parent) for path in sorted((study / "points").glob(f"[!.]*/{RECORD}"))]
+    ratios = np.array([record["macs_ratio"] for record in records])
+    accuracies = np.array([record["val_accuracy"] for record in records])
+    best = on_front(ratios, accuracies) if records else np.array([], dtype=bool)
+    points = [
+        {
+            **{key: record[key] for key in KEYS},
+            "artifact": f"points/{record['point']}",
+            "run_id": run_ids.get(record["trial"]),
+            "on_front": bool(good),
+        }
+        for record, good in zip(records, best, strict=True)
+    ]
+    points.sort(key=lambda point: (-point["macs_ratio"], point["point"]))
+    keys = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
+    return {"study": study.name, "dense": {key: dense[key] for key in keys}, "points": points}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ArtifactError: if it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"cannot write {path} ({error.strerror}); expected room and permission to write there; "
+            "free some space or choose another --storage"
+        ) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,171 @@
+"""Ray Tune runs the trials; Optuna says which. What happens is passed on to display, tracking and front."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import ray
+from ray import tune
+from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.util.queue import Empty, Queue
+
+from nasprune.artifact import Artifact, read_artifact
+from nasprune.compute import choose_compute
+from nasprune.data import load
+from nasprune.dense import dense_key, obtain_dense
+from nasprune.errors import NaspruneError, NetworkError
+from sweep.trial import run_trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nasprune.data import SceneData
+    from nasprune.progress import Progress
+    from sweep.cluster import Places
+    from sweep.display import Display
+    from sweep.searcher import OptunaSearcher
+    from sweep.settings import StudySettings
+    from sweep.tracking import Tracker
+
+
+def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:
+    """The study's dense network, trained somewhere on the cluster if nobody has yet."""
+    target = settings.storage / "shared" / "dense" / dense_key(settings.dense_settings(len(data.classes)), data)
+    if target.exists():
+        return read_artifact(target)
+    progress: Queue = Queue(actor_options={"num_cpus": 0})
+    task = ray.remote(_train_dense).options(
+        num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=2
+    )
+    running = task.remote(settings, int(places.dense["CPU"]), progress)
+    try:
+        while not ray.wait([running], timeout=0.2)[0]:
+            _show(progress, display)
+        _show(progress, display)
+        ray.get(running)
+    except ray.exceptions.RayTaskError as error:
+        raise _as_ours(error) from error
+    finally:
+        progress.shutdown(force=True)
+    return read_artifact(target)
+
+
+def _show(progress: Queue, display: Display) -> None:
+    while True:
+        try:
+            display.dense(cast("Progress", progress.get_nowait()))
+        except Empty:
+            return
+
+
+def _train_dense(settings: StudySettings, threads: int, progress: Queue) -> None:
+    compute = choose_compute(settings.device, threads=threads)
+    shared = settings.storage / "shared"
+    data = load(settings.data_settings(), shared / "data")
+    obtain_dense(
+        shared / "dense", settings.dense_settings(len(data.classes)), data, compute, progress.put
+    )
+
+
+def _as_ours(error: ray.exceptions.RayTaskError) -> Exception:
+    """The error of ours behind Ray's, where there is one."""
+    cause = error.as_instanceof_cause()
+    original = getattr(cause, "cause", cause)
+    return original if isinstance(original, NaspruneError) else error
+
+
+def run_trials(
+    settings: StudySettings,
+    dense: Artifact,
+    searcher: OptunaSearcher,
+    places: Places,
+    follower: Follower,
+) -> None:
+    """Run every trial the searcher still has to give."""
+    searcher.reconcile(())  # every session is a new Tune run: what it does not know is begun again
+    remaining = searcher.remaining()
+    if not remaining:
+        return
+    trainable = tune.with_resources(
+        tune.with_parameters(run_trial, settings=settings, dense_key=dense.directory.name),
+        {"cpu": places.trial["CPU"], "gpu": places.trial.get("GPU", 0.0)},
+    )
+    tuner = Tuner(
+        trainable,
+        tune_config=TuneConfig(
+            search_alg=searcher,
+            num_samples=remaining,
+            max_concurrent_trials=places.at_once,
+            reuse_actors=True,
+        ),
+        run_config=RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}",
+            storage_path=str(settings.directory / "ray"),
+            callbacks=[follower],
+            verbose=0,
+            failure_config=FailureConfig(max_failures=1),
+        ),
+    )
+    tuner.fit()
+
+
+class Follower(Callback):  # type: ignore[misc] # Ray's classes are untyped
+    """Passes on what Tune's trials report, under the study's own names for them.
+
+    Args:
+        display: The terminal.
+        tracker: MLflow.
+        refresh: Takes the front again after the point of that name, once it is tracked.
+        directory: The study's folder.
+    """
+
+    def __init__(
+        self, display: Display, tracker: Tracker, refresh: Callable[[str], None], settings: StudySettings
+    ) -> None:
+        self.display = display
+        self.tracker = tracker
+        self.refresh = refresh
+        self.settings = settings
+        self.failures: dict[str, str] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+        """A trial has been placed."""
+        name = trial.config["trial"]
+        self.display.started(name, trial.config["budget"])
+        self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any  # noqa: ANN401
+    ) -> None:
+        """An epoch, or the point, is done."""
+        name = trial.config["trial"]
+        self.display.reported(name, result)
+        if result["finished"]:
+            point = str(result["point"])
+            self.tracker.point(name, self.settings.directory / "points" / point)
+            self.refresh(point)
+            return
+        metrics = {k: float(v) for k, v in result.items() if k.startswith(("search_", "tune_"))}
+        self.tracker.trial_metrics(name, int(result["step"]), metrics)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+        """A trial has ended well."""
+        self.tracker.trial_ended(trial.config["trial"], "FINISHED")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+        """A trial has failed for good."""
+        name = trial.config["trial"]
+        reason = _reason(trial)
+        self.failures[name] = reason
+        self.display.failed(name, reason)
+        self.tracker.trial_ended(name, "FAILED")
+
+
+def _reason(trial: Any) -> str:  # noqa: ANN401
+    """The last line of a failed trial's traceback."""
+    error = trial.get_pickled_error() or trial.get_error()
+    cause = getattr(error, "cause", None) or error
+    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(cause).__name__

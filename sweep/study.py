@@ -1,0 +1,180 @@
+"""A study from its settings to its front."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from nasprune.cost import macs_cost
+from nasprune.data import load
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.networks import build, couple
+from nasprune.scores import check_budget
+from sweep import report
+from sweep.cluster import find_places, ray_cluster
+from sweep.display import Display
+from sweep.front import hypervolume
+from sweep.points import take_front, write_json
+from sweep.searcher import OptunaSearcher
+from sweep.settings import check_same_study
+from sweep.tracking import Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from nasprune.artifact import Artifact
+    from nasprune.data import SceneData
+    from sweep.settings import StudySettings
+
+SETTINGS, FRONT = "settings.json", "front.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a study ended.
+
+    Attributes:
+        front: The content of front.json.
+        failures: Reasons of trials that failed, by trial.
+        unfinished: Trials that were not run to their end.
+    """
+
+    front: Mapping[str, Any]
+    failures: Mapping[str, str]
+    unfinished: int
+
+
+def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Tracker]:
+    """Run a study, or the rest of one, and leave its front.
+
+    All that can be wrong with the settings is found before anything is trained or written.
+
+    Raises:
+        NaspruneError: with what the user can mend.
+    """
+    _check_storage(settings)
+    data = load(settings.data_settings(), settings.storage / "shared" / "data")
+    _check_budgets(settings, data)
+    with _only_one(settings):
+        write_json(settings.directory / SETTINGS, settings.as_json())
+        tracker = Tracker(
+            study=settings.study,
+            dataset=settings.dataset,
+            storage=settings.storage,
+            uri=settings.tracking_uri,
+            params=settings.identity(),
+        )
+        title = f"{settings.study}: {settings.network} on {settings.dataset} at {settings.image_size} px"
+        epochs = settings.search_epochs + settings.tune_epochs
+        display = Display(console, title, trials=settings.trials, epochs=epochs)
+        status = "KILLED"
+        try:
+            with ray_cluster(), display:
+                outcome = _run(settings, data, display, tracker)
+            status = "FINISHED" if not outcome.unfinished else "KILLED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            tracker.study_ended(status)
+    return outcome, tracker
+
+
+def _run(settings: StudySettings, data: SceneData, display: Display, tracker: Tracker) -> Outcome:
+    from sweep.schedule import Follower, run_trials, shared_dense  # noqa: PLC0415 (imports Ray, see ray_cluster)
+
+    places = find_places(settings)
+    dense = shared_dense(settings, data, places, display)
+    record = dense.record
+    display.say(
+        f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
+        f"validation accuracy {record['val_accuracy']:.1%}"
+    )
+    searcher = OptunaSearcher(
+        database=settings.directory / "optuna.db",
+        trials=settings.trials,
+        budgets=settings.budgets,
+        seed=settings.seed,
+        recommended=settings.prune_settings({}).search,
+    )
+
+    def refresh(point: str | None) -> Mapping[str, Any]:
+        front = write_front(settings, dense, tracker)
+        if point is not None:
+            display.front(front, point)
+        return front
+
+    refresh(None)
+    follower = Follower(display, tracker, lambda point: _ignore(refresh(point)), settings)
+    try:
+        run_trials(settings, dense, searcher, places, follower)
+        front = refresh(None)
+        unfinished = settings.trials - len({point["trial"] for point in front["points"]}) - len(follower.failures)
+    finally:
+        searcher.close()
+    return Outcome(front=front, failures=follower.failures, unfinished=unfinished)
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> dict[str, Any]:
+    """Take the front from the points on disk, write its files, and track them."""
+    front = take_front(settings.directory, dense.record, tracker.run_ids)
+    paths = [settings.directory / name for name in (FRONT, "front.png", "front.html")]
+    write_json(paths[0], front)
+    report.picture(front, paths[1])
+    report.write_page(front, paths[2])
+    ratios = np.array([point["macs_ratio"] for point in front["points"]])
+    accuracies = np.array([point["val_accuracy"] for point in front["points"]])
+    volume = hypervolume(ratios, accuracies) if len(ratios) else 0.0
+    tracker.front(front, files=paths, note=report.markdown(front), hypervolume=volume)
+    return front
+
+
+def _check_storage(settings: StudySettings) -> None:
+    """Make sure that the storage can be written and the study, if it is there, is this one."""
+    probe = settings.storage / ".writable"
+    try:
+        settings.storage.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"storage {settings.storage} given; expected a folder that can be written with room to spare "
+            f"({error.strerror}); choose another --storage"
+        ) from error
+    kept = settings.directory / SETTINGS
+    if kept.exists():
+        try:
+            check_same_study(settings, json.loads(kept.read_text()))
+        except ValueError as error:
+            raise ArtifactError(f"{kept} is damaged ({error}); restore it, or give another --study") from error
+
+
+def _check_budgets(settings: StudySettings, data: SceneData) -> None:
+    network = settings.dense_settings(len(data.classes)).network
+    cost = macs_cost(couple(build(network), network))
+    for budget in settings.budgets:
+        check_budget(budget, cost)
+
+
+def _only_one(settings: StudySettings) -> FileLock:
+    """Hold the study for this process."""
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.directory / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise SettingsError(
+            f"study '{settings.study}' is being run by another process; wait for it, or give another --study"
+        ) from error
+    lock.release()
+    return lock

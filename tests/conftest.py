@@ -1,0 +1,60 @@
+"""What several test files stand on."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.networks import NetworkSettings, build
+
+REAL = "NASPRUNE_DATA"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images; tests that need it are skipped where it is not given."""
+    given = os.environ.get(REAL)
+    if not given:
+        pytest.skip(f"{REAL} is not set to a folder with UCMerced_LandUse.zip, AID.zip, ...")
+    return Path(given).resolve()
+
+
+NETWORKS = (
+    ("resnet10", "original"),
+    ("resnet18", "original"),
+    ("resnet34", "original"),
+    ("resnet50", "original"),
+    ("vgg16", "original"),
+    ("vgg16", "pooled"),
+    ("vgg16_bn", "original"),
+    ("vgg16_bn", "pooled"),
+)
+
+
+def settings_of(name: str, head: str) -> NetworkSettings:
+    return NetworkSettings(network=name, head=head, classes=7, image_size=32)
+
+
+@functools.lru_cache(maxsize=1)
+def lively(name: str, head: str) -> nn.Module:
+    """A network whose every weight and statistic matters, in evaluation mode. Not to be changed."""
+    network = build(settings_of(name, head), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low in ((module.weight, 0.5), (module.running_var, 0.5), (module.bias, -0.5)):
+                tensor.data.copy_(low + torch.rand(tensor.shape, generator=generator))
+            module.running_mean.copy_(torch.rand(module.running_mean.shape, generator=generator) - 0.5)
+        elif isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            module.bias.data.copy_(torch.rand(module.bias.shape, generator=generator) * 0.2 - 0.1)
+    return network.eval()

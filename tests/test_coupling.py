@@ -1,0 +1,102 @@
+"""Coupling of small graphs, where one can say by hand what belongs together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.cost import macs_cost
+from nasprune.coupling import find_coupling
+from nasprune.errors import NetworkError
+from nasprune.masking import MaskedNetwork
+from nasprune.surgery import derive
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+
+
+class Concatenating(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 3, padding=1)
+        self.depthwise = nn.Conv2d(9, 9, 3, padding=1, groups=9)
+        self.norm = nn.BatchNorm2d(9)
+        self.last = nn.Linear(9 * 16, 3)
+
+    def forward(self, x):
+        x = torch.cat([self.left(x), self.right(x)], dim=1)
+        x = nn.functional.max_pool2d(self.norm(self.depthwise(x)).relu(), 2)
+        return self.last(torch.flatten(x, 1))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.shared, self.last = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.shared(self.shared(self.first(x)))
+        return self.last(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+@pytest.mark.parametrize("make", [Concatenating, Shared])
+def test_every_cut_is_exact(make):
+    torch.manual_seed(0)
+    network = make().eval()
+    coupling = find_coupling(network, IMAGE)
+    images = torch.randn(2, 3, 8, 8)
+    for seed in range(20):
+        kept = torch.rand(coupling.channels, generator=torch.Generator().manual_seed(seed)) < 0.5
+        for group in coupling.groups:
+            kept[group.start] = True
+        with torch.no_grad():
+            masked = MaskedNetwork(network, coupling)(images, kept.float())
+            assert torch.allclose(masked, derive(network, coupling, kept)(images), atol=1e-5)
+
+
+def test_concatenated_channels_stay_independent():
+    coupling = find_coupling(Concatenating(), IMAGE)
+    assert [(group.name, group.size) for group in coupling.groups] == [("left", 4), ("right", 5)]
+
+
+def test_shared_module_ties_its_inputs_and_counts_twice():
+    coupling = find_coupling(Shared(), IMAGE)
+    assert [(group.name, group.size) for group in coupling.groups] == [("first", 6)]
+    assert macs_cost(coupling).dense == 3 * 6 * 64 + 2 * 6 * 6 * 64 + 6 * 2
+
+
+def test_cost_gradient_is_one_channel_more_or_less():
+    cost = macs_cost(find_coupling(Concatenating(), IMAGE))
+    widths = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    step = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    # No term here is quadratic in one width, so the gradient is the exact difference.
+    assert float(cost.marginal(widths)[0]) == float(cost(widths + step) - cost(widths))
+
+
+class Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.conv(x).cumsum(1)
+        return self.last(x.mean((2, 3)))
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Gated(), "operation cumsum at cumsum .*not understood"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)), "operation GroupNorm at 1 .*not understood"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), "nothing to prune"),
+        (Branching(), "Branching does not trace"),
+    ],
+)
+def test_what_is_not_understood_is_named(network, message):
+    with pytest.raises(NetworkError, match=message):
+        find_coupling(network, IMAGE)
