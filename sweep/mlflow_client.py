@@ -28,7 +28,11 @@ _CALL = {
     # Lines about runs would stand between those of the sweep's own report.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_CHATTY = ("mlflow.store.db.utils", "alembic.runtime.migration")
+_CHATTY = (
+    "mlflow.store.db.utils",  # tells of every table it makes
+    "alembic.runtime.migration",
+    "mlflow.utils.environment",  # warns wherever pip is not installed, as under uv
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +178,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 def _no_chatter() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in _CHATTY}
     for name in levels:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # MLflow's tables use a loader that SQLAlchemy 2.1 gives up; nothing its users can mend.

@@ -27,6 +27,7 @@ _DRAWN_SEED = 0  # of the generated scenes: the data set stays itself when a stu
 class SceneData:
     """A data set ready to train on."""
 
+    settings: DataSettings
     dataset: str
     store: Store
     images: MappedImages
@@ -97,6 +98,7 @@ def load(settings: DataSettings, directory: Path) -> SceneData:
         )
     images = store.images(settings.image_size)
     return SceneData(
+        settings=settings,
         dataset=settings.dataset,
         store=store,
         images=images,

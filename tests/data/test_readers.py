@@ -41,7 +41,7 @@ def test_litter_and_other_files_are_passed_over(tmp_path):
     images = scenes(("a", "b"), 2)
     folder = write_folder(tmp_path / "set", images)
     for name in ("readme.txt", "a/Thumbs.db", "a/.hidden.png", ".git/x.png", "__MACOSX/a/._a00.png"):
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"litter")
     archive = write_zip(tmp_path / "set.zip", images, "top/")
     with zipfile.ZipFile(archive, "a") as more:

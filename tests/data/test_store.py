@@ -152,13 +152,13 @@ PACKERS = """
         def given():
             with (home / "readers").open("a") as log:
                 log.write(f"{name}\\n")
-            for number, image in enumerate(scenes(per_class=300)):
-                if name == "killed" and number == 600:
+            for number, image in enumerate(scenes(per_class=120)):
+                if name == "killed" and number == 300:
                     os._exit(9)
                 yield image
 
         if name == "full":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
         while name in ("first", "second") and time.time() < start:
             pass
         try:
@@ -196,7 +196,7 @@ def test_of_two_packers_at_once_one_works_and_both_have_it(packers):
     assert (codes["first"], codes["second"]) == (0, 0)
     said = [(root / "race" / f"{name}.out").read_text() for name in ("first", "second")]
     assert said[0] == said[1]
-    assert said[0].split()[1] == "900"
+    assert said[0].split()[1] == "360"
     assert len((root / "race" / "readers").read_text().splitlines()) == 1
     assert len(files(root / "race" / "packed")) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,8 +21,11 @@ import mlflow.onnx
 import numpy as np
 import onnxruntime
 import pytest
+import requests
 from example_points import SIDE, write_point
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from nasprune.errors import ArtifactError, SettingsError
 from sweep import mlflow_client, tracking
@@ -129,9 +133,6 @@ def test_a_study_is_written_once_however_often_it_is_written(make: Make, tmp_pat
     assert after == before
     assert len(after["runs"]) == 2
     assert len(after["models"]) == 1
-    assert after["runs"][run_id]["history"]["search_loss"] == pytest.approx(
-        [(step, 1 / step, t) for step, _, t in after["runs"][run_id]["history"]["search_loss"]]
-    )
     assert [step for step, *_ in after["runs"][run_id]["history"]["search_loss"]] == [1, 2, 3]
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
@@ -154,8 +155,11 @@ def test_a_trials_run_hangs_below_its_studys_and_holds_the_points_figures(make: 
         "hypervolume": 0.7,
     }
     assert parent.data.tags["mlflow.note.content"].startswith("| point |")
-    table = client.load_table(parent.info.experiment_id, "front_table.json", [parent.info.run_id])
-    assert list(table["point"]) == ["t000-25pct", "t001-25pct"]
+    table = json.loads(Path(client.download_artifacts(parent.info.run_id, "front_table.json")).read_text())
+    assert [row[table["columns"].index("point")] for row in table["data"]] == ["t000-25pct", "t001-25pct"]
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "front_table.json", "type": "table"}
+    ]
     files = {file.path for file in client.list_artifacts(run_id, "points/t000-25pct")}
     assert files == {
         f"points/t000-25pct/{name}" for name in ("point.json", "weights.safetensors", "widths.json")
@@ -389,6 +393,71 @@ def test_a_server_that_does_not_answer_is_told_soon(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("problem", "away"),
+    [
+        (MlflowException("API request to http://h/x failed with exception"), True),
+        (MlflowException("locked", error_code=TEMPORARILY_UNAVAILABLE), True),
+        (requests.ConnectionError("reset"), True),
+        (RestException({"error_code": "INVALID_PARAMETER_VALUE", "message": "API request to"}), False),
+        (MlflowException("no such run", error_code=RESOURCE_DOES_NOT_EXIST), False),
+        (ValueError("ours"), False),
+    ],
+)
+def test_only_a_store_that_is_away_is_waited_for(problem, away):
+    assert mlflow_client.unreachable(problem) is away
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_files_refusal_is_told_from_a_servers_trouble(status):
+    response = requests.Response()
+    response.status_code = status
+    assert mlflow_client.unreachable(requests.HTTPError(response=response)) is (status == 503)
+
+
+def test_while_the_store_is_away_a_study_goes_on(make: Make, tmp_path: Path, monkeypatch, caplog):
+    tracker = make()
+    clock = [100.0]
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: clock[0])
+    tries = []
+
+    def away(*_args, **_kwargs):
+        tries.append(clock[0])
+        raise requests.ConnectionError("http://user:secret@host refused")
+
+    point = write_point(tmp_path / "s")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_runs", away)
+        for second in range(200):
+            clock[0] = 100.0 + second
+            tracker.trial_metrics("t000", second, {"loss": float(second)})
+        assert tracker.point("t000", point) is None
+        tracker.study_ended("FINISHED")
+    assert [t - 100 for t in tries] == [0, 1, 3, 7, 15, 31, 63, 123, 183, 199]
+    assert caplog.text.count("does not answer; the study goes on") == 1
+    assert "202 entries are not in MLflow" in caplog.text
+    assert "secret" not in caplog.text
+    tracker.study_ended("FINISHED")
+    assert tracker.undelivered == 0
+    (run,) = (
+        r for r in everything(MlflowClient(default_uri(tmp_path)))["runs"].values() if "loss" in r["history"]
+    )
+    assert [row[0] for row in run["history"]["loss"]] == list(range(200))
+
+
+def test_what_a_store_refuses_is_one_line_without_secrets(make: Make, monkeypatch):
+    tracker = make()
+
+    def refuse(*_args, **_kwargs):
+        raise MlflowException("no right to\nwrite at http://user:secret@host")
+
+    monkeypatch.setattr(MlflowClient, "create_run", refuse)
+    with pytest.raises(SettingsError, match="no right to write at http://host") as caught:
+        tracker.trial_started("t000", {})
+    assert "secret" not in str(caught.value)
+    assert tracker.undelivered == 0
+
+
 def test_secrets_are_taken_out():
     assert redacted("at http://me:p@ss@host:5/x and https://a:b@c") == "at http://host:5/x and https://c"
     assert redacted("sqlite:////runs/a@b.db") == "sqlite:////runs/a@b.db"
@@ -425,22 +494,25 @@ def stop(server: subprocess.Popen) -> None:
 
 
 @pytest.mark.system
-def test_a_server_may_die_and_come_back(tmp_path: Path, empty_store: Path, port: int, monkeypatch, caplog):
+def test_a_server_may_hang_and_come_back(tmp_path: Path, empty_store: Path, port: int, monkeypatch, caplog):
     database = tmp_path / "server.db"
     database.write_bytes(empty_store.read_bytes())
     uri, point = f"http://127.0.0.1:{port}", write_point(tmp_path / "s")
     monkeypatch.setattr(tracking, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     server = serve(database, tmp_path / "files", port)
     try:
         tracker = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, settings={})
         tracker.trial_started("t000", {"budget": 0.25, "mask": "hard"})
-        stop(server)
+        # What the server has taken and not answered it does later: more than a kill, this could double rows.
+        os.killpg(server.pid, signal.SIGSTOP)
         tracker.trial_metrics("t000", 1, {"search_loss": 1.0})
         tracker.trial_metrics("t000", 2, {"search_loss": 0.5})
         assert tracker.point("t000", point) is not None
         assert tracker.undelivered == 3
         assert caplog.text.count("does not answer") == 1
-        server = serve(database, tmp_path / "files", port)
+        os.killpg(server.pid, signal.SIGCONT)
+        monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
         run_id = whole_study(tracker, tmp_path, point=point)
         assert tracker.undelivered == 0
         with quiet():

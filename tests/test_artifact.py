@@ -1,0 +1,87 @@
+"""Damaged files are refused with one line that names them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from nasprune.artifact import read_artifact, write_artifact
+from nasprune.errors import ArtifactError
+from nasprune.networks import NetworkSettings, build, couple
+
+SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
+
+
+@pytest.fixture
+def point(tmp_path):
+    network = build(SETTINGS)
+    record = {
+        "point": "p", "network": "resnet10", "head": "original", "dataset": "folder", "classes": ["a", "b", "c"],
+        "image_size": 16, "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
+        "widths": {group.name: group.size for group in couple(network, SETTINGS).groups},
+        "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "data": {},
+        "provenance": {},
+    }  # fmt: skip
+    write_artifact(tmp_path / "p", network, record)
+    return tmp_path / "p"
+
+
+def change(point, **values):
+    path = point / "point.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def truncate(point):
+    path = point / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def pickled(point):
+    (point / "weights.safetensors").write_bytes(pickle.dumps({"weight": 1}))
+
+
+def other_widths(point):
+    widths = json.loads((point / "point.json").read_text())["widths"]
+    change(point, widths=widths | {"conv1": 5})
+
+
+def missing_tensor(point):
+    path = point / "weights.safetensors"
+    weights = load_file(path)
+    weights.pop("fc.bias")
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "not a readable safetensors file"),
+        (pickled, "not a readable safetensors file"),
+        (other_widths, "does not fit the widths"),
+        (missing_tensor, "does not fit the widths"),
+        (lambda p: change(p, widths={"conv1": 64}), "does not fit the widths"),
+        (lambda p: change(p, classes=["a", "b"]), "does not fit the widths"),
+        (lambda p: change(p, network="resnet99"), "does not fit the widths.*resnet99"),
+        (lambda p: change(p, macs=None), "lacks a usable 'macs'"),
+        (lambda p: (p / "point.json").write_text("{"), "not valid JSON"),
+        (lambda p: (p / "point.json").unlink(), "expected a point's folder"),
+        (lambda p: (p / "weights.safetensors").unlink(), "not a readable safetensors file"),
+    ],
+)
+def test_damage_is_named(point, damage, message):
+    damage(point)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        read_artifact(point)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_half_written_where_there_is_no_room(tmp_path):
+    (tmp_path / "points").write_text("a file where the folder should be")
+    with pytest.raises(ArtifactError, match="cannot write"):
+        write_artifact(
+            tmp_path / "points" / "p", build(SETTINGS), {"statistics": {"mean": [0.5] * 3, "deviation": [1.0] * 3}}
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]

@@ -1,0 +1,174 @@
+"""Laws 4 to 6 on the whole way from scenes to a stored point, small enough for seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from nasprune.artifact import data_record, read_artifact, write_artifact
+from nasprune.compute import choose_compute
+from nasprune.data import DataSettings, load
+from nasprune.dense import DenseSettings, obtain_dense
+from nasprune.networks import NetworkSettings
+from nasprune.progress import Progress, Session
+from nasprune.provenance import provenance
+from nasprune.pruning import PruneSettings, prune
+from nasprune.search import SearchSettings
+from nasprune.training import TrainingSettings, evaluate
+
+COMPUTE = choose_compute("cpu")
+SETTINGS = PruneSettings(
+    search=SearchSettings(epochs=2), tuning=TrainingSettings(epochs=2, learning_rate=0.03), batch_size=16
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pruning")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return load(DataSettings(dataset="scenes", image_size=32, scenes_per_class=12), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def dense(folder, data):
+    network = NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=3), batch_size=16)
+    return obtain_dense(folder / "dense", settings, data, COMPUTE)
+
+
+def run(dense, data, session=None, settings=SETTINGS):
+    return prune(dense, data, 0.3, settings, COMPUTE, seed=5, session=session or Session())
+
+
+@pytest.fixture(scope="module")
+def pruned(dense, data):
+    return run(dense, data)
+
+
+def same(one, other, *, but=("network", "seconds")):
+    fields = {f.name for f in dataclasses.fields(one)} - set(but)
+    return all(getattr(one, name) == getattr(other, name) for name in fields) and all(
+        torch.equal(a, b)
+        for a, b in zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
+    )
+
+
+def test_same_seed_same_widths_and_metrics(dense, data, pruned):
+    assert same(pruned, run(dense, data))
+
+
+@pytest.mark.parametrize("phase", ["search", "tune"])
+def test_stopped_run_goes_on_to_the_same_result(dense, data, pruned, tmp_path, phase):
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == phase and progress.epoch == 1:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(dense, data, Session(tmp_path, stop, seconds_between=0))
+    epochs = []
+    resumed = run(dense, data, Session(tmp_path, lambda p: epochs.append((p.phase, p.epoch)), seconds_between=0))
+    expected = [("search", 1), ("search", 2), ("tune", 1), ("tune", 2)]
+    assert epochs == expected[expected.index((phase, 1)) + 1 :]  # nothing is done twice
+    assert same(pruned, resumed)
+
+
+def test_test_images_choose_nothing(dense, data, pruned):
+    """With other labels on the test images all is the same but the test accuracy."""
+    labels = data.store.labels.copy()
+    labels[data.split.test] = (labels[data.split.test] + 1) % len(data.classes)
+    other = dataclasses.replace(data, store=dataclasses.replace(data.store, labels=labels))
+    relabelled = run(dense, other)
+    assert same(pruned, relabelled, but=("network", "seconds", "test_accuracy"))
+    assert pruned.test_accuracy != relabelled.test_accuracy
+
+
+def test_validation_images_train_nothing(dense, data, pruned):
+    labels = data.store.labels.copy()
+    labels[data.split.validation] = (labels[data.split.validation] + 1) % len(data.classes)
+    other = dataclasses.replace(data, store=dataclasses.replace(data.store, labels=labels))
+    but = ("network", "seconds", "val_accuracy", "recalibrated_val_accuracy")
+    assert same(pruned, run(dense, other), but=but)
+
+
+def test_without_search_the_criterion_decides(dense, data):
+    settings = dataclasses.replace(SETTINGS, search=SearchSettings(epochs=0, initial="l1", scale="uniform"))
+    widths = run(dense, data, settings=settings).widths
+    shares = [width / size for width, size in zip(widths.values(), dense.record["widths"].values(), strict=True)]
+    assert max(shares) - min(shares) <= 1 / 64  # uniform: the same share everywhere, within a channel
+
+
+@pytest.fixture(scope="module")
+def point(folder, data, dense, pruned):
+    keys = ("network", "head", "dataset", "classes", "image_size", "statistics")
+    record = {
+        **{key: dense.record[key] for key in keys},
+        "point": "p", "trial": "t000", "budget": 0.3, **pruned.measures(),
+        "data": data_record(data.settings), "provenance": provenance(COMPUTE, data_hash=data.store.data_hash),
+    }  # fmt: skip
+    write_artifact(folder / "points" / "p", pruned.network, record)
+    return folder / "points" / "p"
+
+
+def test_point_gives_its_accuracy_in_a_fresh_process(folder, point, pruned, data):
+    done = subprocess.run(
+        [sys.executable, "-m", "nasprune.verify", str(point), "--data-dir", str(folder / "data")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    images = len(data.split.test)
+    assert json.loads(done.stdout) == {
+        "test_accuracy": pruned.test_accuracy,
+        "onnx_test_accuracy": pytest.approx(pruned.test_accuracy, abs=1.01 / images),
+        "images": images,
+    }
+
+
+def test_point_gives_the_same_logits_with_onnx_runtime(point, pruned, data):
+    pixels = data.images.gather(data.split.test[:8]).float() / 255
+    runtime = onnxruntime.InferenceSession(point / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = runtime.run(["logits"], {"image": np.ascontiguousarray(pixels.numpy())})
+    (normalised, _) = next(data.batches("test", batch_size=8, device=torch.device("cpu")).epoch(0))
+    expected = pruned.network(normalised).detach().numpy()
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_points_are_data(point):
+    assert {path.name for path in point.iterdir()} == {"point.json", "weights.safetensors", "model.onnx"}
+    for path in point.iterdir():
+        content = path.read_bytes()
+        assert not content.startswith((b"\x80", b"PK")), f"{path} is a pickle or a zip of pickles"
+
+
+def test_a_point_that_is_there_is_not_written_again(point, dense):
+    before = (point / "point.json").stat().st_mtime_ns
+    write_artifact(point, dense.network, dense.record)
+    assert (point / "point.json").stat().st_mtime_ns == before
+
+
+def test_reloaded_network_is_the_one_that_was_written(point, pruned, data):
+    loaded = read_artifact(point)
+    batches = data.batches("test", batch_size=8, device=torch.device("cpu"))
+    assert evaluate(loaded.network, batches) == pruned.test_accuracy
+
+
+def test_dense_network_is_trained_once(folder, data, dense):
+    settings = DenseSettings(
+        network=NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32),
+        training=TrainingSettings(epochs=3), batch_size=16,
+    )  # fmt: skip
+    epochs = []
+    again = obtain_dense(folder / "dense", settings, data, COMPUTE, epochs.append)
+    assert not epochs
+    assert again.directory == dense.directory
