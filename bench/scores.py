@@ -72,9 +72,7 @@ def main() -> int:
             DataSettings(dataset=arguments.dataset, data=arguments.data, image_size=arguments.image_size, seed=seed),
             arguments.out / "data",
         )
-        network = NetworkSettings(
-            network=arguments.network, classes=len(data.classes), image_size=arguments.image_size
-        )
+        network = NetworkSettings(network=arguments.network, classes=len(data.classes), image_size=arguments.image_size)
         dense_settings = DenseSettings(
             network=network, training=TrainingSettings(epochs=arguments.dense_epochs), seed=seed
         )
@@ -90,9 +88,7 @@ def main() -> int:
                     search=SearchSettings(**{"epochs": arguments.search_epochs, **given}),
                     tuning=TrainingSettings(epochs=epochs, learning_rate=0.03),
                 )
-                pruned = prune(
-                    dense, data, budget, settings, compute, seed=seed, session=Session(None, show)
-                )
+                pruned = prune(dense, data, budget, settings, compute, seed=seed, session=Session(None, show))
                 row = {
                     "method": method, "budget": budget, "seed": seed, **pruned.measures(),
                     "dense_test_accuracy": dense.record["test_accuracy"], "provenance": provenance(compute),

@@ -1,0 +1,1 @@
+"""Differentiable channel pruning of scene classifiers: the method. Knows nothing of Ray, Optuna or MLflow."""

@@ -129,7 +129,7 @@ def read_record(directory: Path) -> Record:
     """
     path = directory / RECORD
     try:
-        record = json.loads(path.read_text())
+        record: Record = json.loads(path.read_text())
     except OSError as error:
         raise ArtifactError(f"{directory} given; expected a point's folder with {RECORD} ({error.strerror})") from error
     except ValueError as error:

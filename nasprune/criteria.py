@@ -32,7 +32,9 @@ class Criterion(Protocol):
 
     def __call__(
         self, network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int
-    ) -> torch.Tensor: ...
+    ) -> torch.Tensor:
+        """Importance of each channel; arguments a criterion has no use for are ignored."""
+        ...
 
 
 def taylor(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:

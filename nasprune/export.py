@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Normalised(nn.Module):
     """`network` behind the normalisation it was trained with: takes RGB in [0, 1]."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, network: nn.Module, statistics: Statistics) -> None:
         super().__init__()
         self.network = network
@@ -64,7 +67,7 @@ def evaluate_onnx(path: Path, batches: Batches) -> float:
     Raises:
         ArtifactError: if ONNX Runtime cannot load the file or it has another input.
     """
-    import onnxruntime  # noqa: PLC0415 (only files need it)
+    import onnxruntime
 
     try:
         runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ HEADS = ("original", "pooled")
 
 def _resnet10(*, num_classes: int) -> nn.Module:
     """One basic block a stage: the smallest residual network of torchvision's own building blocks."""
-    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    return cast("nn.Module", ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes))
 
 
 BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
@@ -109,4 +109,4 @@ def count_parameters(network: nn.Module) -> int:
 def last_linear(network: nn.Module) -> str:
     """Dotted name of the layer that makes the logits, in all networks here the last linear one."""
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    return cast("Any", names)[-1]
+    return names[-1]

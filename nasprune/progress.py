@@ -99,9 +99,7 @@ class Session:
         self.identity = identity
         self.seconds_between = seconds_between
 
-    def run(
-        self, phase: str, epochs: int, train_epoch: Callable[[int], Mapping[str, float]], state: State
-    ) -> None:
+    def run(self, phase: str, epochs: int, train_epoch: Callable[[int], Mapping[str, float]], state: State) -> None:
         """Run the epochs of a phase that are not done yet.
 
         Args:
@@ -148,7 +146,9 @@ class Session:
                 meta = file.metadata()
                 flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         except SafetensorError as error:
-            raise ArtifactError(f"checkpoint {path} is damaged ({error}); delete it to start this phase again") from error
+            raise ArtifactError(
+                f"checkpoint {path} is damaged ({error}); delete it to start this phase again"
+            ) from error
         if meta["identity"] != self.identity:
             raise ArtifactError(f"checkpoint {path} belongs to a run with other settings; delete it to start again")
         state.load(flat)

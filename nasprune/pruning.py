@@ -122,7 +122,9 @@ def prune(
     )  # fmt: skip
     macs = macs_cost(couple(derived, network_settings(dense.record))).dense
     if macs != round(float(cut.macs)):
-        raise NetworkError(f"the cut network has {macs} MACs where {float(cut.macs):.0f} were predicted; please report this")
+        raise NetworkError(
+            f"the cut network has {macs} MACs where {float(cut.macs):.0f} were predicted; please report this"
+        )
     return Pruned(
         network=derived,
         widths=coupling.widths(cut.kept),

@@ -195,9 +195,7 @@ def search(
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-def _pairs(
-    batches: Batches, halves: tuple[Batches, Batches] | None, epoch: int
-) -> Iterator[tuple[Batch, ...]]:
+def _pairs(batches: Batches, halves: tuple[Batches, Batches] | None, epoch: int) -> Iterator[tuple[Batch, ...]]:
     """One batch a step for both, or a batch for the weights and one for the scores."""
     if halves is None:
         for batch in batches.epoch(epoch):

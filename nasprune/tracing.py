@@ -212,9 +212,7 @@ class _Follower:
             known.multiply_adds += cost
             return known.outputs
         outputs = self.channels.fresh(out, name)
-        self.channels.calls[name] = Call(
-            name=name, kind=kind, outputs=outputs, inputs=source, multiply_adds=cost
-        )
+        self.channels.calls[name] = Call(name=name, kind=kind, outputs=outputs, inputs=source, multiply_adds=cost)
         return outputs
 
     def _channelwise_layer(
@@ -226,9 +224,7 @@ class _Follower:
             self.channels.merge(known.outputs, source)
             known.multiply_adds += cost
         else:
-            self.channels.calls[name] = Call(
-                name=name, kind=kind, outputs=source, inputs=None, multiply_adds=cost
-            )
+            self.channels.calls[name] = Call(name=name, kind=kind, outputs=source, inputs=None, multiply_adds=cost)
         return source
 
     def _join(self, node: torch.fx.Node) -> Numbers:
@@ -255,7 +251,7 @@ class _Follower:
 
 def _shape(node: torch.fx.Node) -> tuple[int, ...]:
     meta = node.meta.get("tensor_meta")
-    return tuple(meta.shape) if hasattr(meta, "shape") else ()
+    return tuple(getattr(meta, "shape", ()))
 
 
 def _not_understood(node: torch.fx.Node, module: nn.Module | None = None, reason: str = "") -> NetworkError:

@@ -84,7 +84,10 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
     """SGD with Nesterov momentum; biases and norms do not decay."""
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=True)
 
 
@@ -128,9 +131,7 @@ def fit(
             if teacher_logits is None:
                 loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
             else:
-                loss = distillation_loss(
-                    logits, teacher_logits, labels, settings.distillation, settings.temperature
-                )
+                loss = distillation_loss(logits, teacher_logits, labels, settings.distillation, settings.temperature)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -138,7 +139,12 @@ def fit(
             total += loss.detach()
         return {"loss": float(total) / len(batches)}
 
-    session.run(phase, settings.epochs, train_epoch, State(modules={"network": network}, optimizers={"sgd": optimizer}))
+    session.run(
+        phase,
+        settings.epochs,
+        train_epoch,
+        State(modules={"network": network}, optimizers={"sgd": optimizer}),
+    )
     network.eval()
 
 

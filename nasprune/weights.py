@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 SCRATCH, IMAGENET = "scratch", "imagenet"
 
 # torchvision's own files are pickles. The same weights (its first ImageNet release) are kept as safetensors here.
-_REPOSITORIES = {
-    name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn")
-}
+_REPOSITORIES = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn")}
 # There VGG's hidden linear layers are stored as the convolutions they are equal to.
 _VGG_HEAD = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
 

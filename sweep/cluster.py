@@ -50,7 +50,7 @@ def ray_cluster() -> Iterator[None]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import ray  # noqa: PLC0415 (it reads the environment when imported)
+    import ray
 
     if not ray.is_initialized():
         with warnings.catch_warnings():
@@ -68,9 +68,9 @@ def find_places(settings: StudySettings) -> Places:
     Raises:
         SettingsError: if not even one trial fits.
     """
-    import ray  # noqa: PLC0415
+    import ray
 
-    has = ray.cluster_resources()
+    has = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cpus, gpus = has.get("CPU", 0.0), has.get("GPU", 0.0)
     wanted = settings.gpus_per_trial
     if settings.device == "cpu":
@@ -85,7 +85,8 @@ def find_places(settings: StudySettings) -> Places:
             f"{settings.cpus_per_trial} CPUs and {wanted:g} GPUs a trial given, but the cluster has {cpus:g} CPUs and "
             f"{gpus:g} GPUs; lower --cpus-per-trial or --gpus-per-trial, or add nodes"
         )
-    widest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    widest = max(node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"])
     trial = {"CPU": float(settings.cpus_per_trial)}
     dense = {"CPU": max(1.0, widest)}
     if wanted:

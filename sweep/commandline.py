@@ -67,7 +67,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _convert(setting: dataclasses.Field[Any], value: object) -> object:
+def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN401 (any value may be given)
     """A flag's text, or a file's value, as the field's type says."""
     kind = str(setting.type)
     try:
@@ -80,7 +80,7 @@ def _convert(setting: dataclasses.Field[Any], value: object) -> object:
                 return int(value)
             raise ValueError  # noqa: TRY301 (one way out for all that is not of the kind)
         if kind.startswith("float"):
-            return float(value)  # type: ignore[arg-type]
+            return float(value)
         return Path(str(value)) if kind.startswith("Path") else str(value)
     except (TypeError, ValueError) as error:
         words = {"int": "a whole number", "float": "a number", "tuple": "comma-separated values"}

@@ -75,7 +75,10 @@ class Display:
         if result["finished"]:
             row |= {"state": "done", "step": self.epochs, **result}
         else:
-            row |= {"state": f"{result['phase']} {result['epoch']}/{result['epochs']}", "step": result["step"]}
+            row |= {
+                "state": f"{result['phase']} {result['epoch']}/{result['epochs']}",
+                "step": result["step"],
+            }
 
     def failed(self, trial: str, reason: str) -> None:
         """A trial has ended without a point."""

@@ -111,9 +111,7 @@ def _log_files(client: MlflowClient, run_id: str, directory: Path, record: Mappi
     folder = f"points/{record['point']}"
     for name in (RECORD, WEIGHTS):
         if not (directory / name).is_file():
-            raise ArtifactError(
-                f"{directory} lacks {name}; expected a whole point; take it from its study again"
-            )
+            raise ArtifactError(f"{directory} lacks {name}; expected a whole point; take it from its study again")
         client.log_artifact(run_id, str(directory / name), folder)
     client.log_dict(run_id, dict(record["widths"]), f"{folder}/widths.json")
 
@@ -122,9 +120,7 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
     try:
         network = onnx.load(path)
     except Exception as problem:  # protobuf's errors have no common type but Exception
-        raise ArtifactError(
-            f"{path} is not a readable ONNX file; take the point from its study again"
-        ) from problem
+        raise ArtifactError(f"{path} is not a readable ONNX file; take the point from its study again") from problem
     side = int(record["image_size"])
     mlflow.onnx.save_model(
         network,
@@ -148,9 +144,7 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
     )
 
 
-def _log_metrics(
-    client: MlflowClient, run_id: str, model: LoggedModel, record: Mapping[str, Any], step: int
-) -> None:
+def _log_metrics(client: MlflowClient, run_id: str, model: LoggedModel, record: Mapping[str, Any], step: int) -> None:
     known = {metric.key for metric in model.metrics or []}
     # The model's own time: written twice, the rows are the same row.
     metrics = [

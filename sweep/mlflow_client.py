@@ -52,6 +52,13 @@ class Connection:
         """Whether this is a file of this machine rather than a server."""
         return self.artifacts is not None
 
+    def refused(self, problem: Exception) -> SettingsError:
+        """To be raised unchained: the problem's own text may hold the URI as given, with its password."""
+        return SettingsError(
+            f"{self.shown} was given for tracking; expected a store that takes what is written "
+            f"({reason(problem)}); mend its rights, or give another"
+        )
+
 
 def default_uri(storage: Path) -> str:
     """The tracking URI of a storage folder's own SQLite store."""
@@ -95,7 +102,7 @@ def quiet() -> Iterator[None]:
 def unreachable(problem: Exception) -> bool:
     """Whether a call failed because the store is away or busy for now, rather than refused it."""
     if isinstance(problem, requests.HTTPError) and problem.response is not None:
-        return problem.response.status_code >= requests.codes.server_error
+        return int(problem.response.status_code) >= 500  # its own fault, not ours
     if isinstance(problem, requests.RequestException):
         return True
     if isinstance(problem, MlflowException):
@@ -109,9 +116,7 @@ def unreachable(problem: Exception) -> bool:
 def _open_sqlite(uri: str, shown: str) -> Connection:
     name = sqlalchemy.make_url(uri).database
     if not name or name == ":memory:":
-        raise SettingsError(
-            f"tracking URI '{shown}' given; expected a file, as sqlite:///runs/mlflow/mlflow.db"
-        )
+        raise SettingsError(f"tracking URI '{shown}' given; expected a file, as sqlite:///runs/mlflow/mlflow.db")
     path = Path(name).absolute()
     uri = f"sqlite:///{path}"
     try:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     """Run the study that the arguments describe; 0 if every trial has its point, else 1."""
     settings = parse_settings(arguments).resolved()
-    from sweep.report import table  # noqa: PLC0415 (heavy imports wait until the flags are known to be right)
-    from sweep.study import run_study  # noqa: PLC0415
+    from sweep.report import table
+    from sweep.study import run_study
 
     console = Console()
     outcome, tracker = run_study(settings, console)

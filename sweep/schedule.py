@@ -15,7 +15,7 @@ from nasprune.artifact import Artifact, read_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import dense_key, obtain_dense
-from nasprune.errors import NaspruneError, NetworkError
+from nasprune.errors import NaspruneError
 from sweep.trial import run_trial
 
 if TYPE_CHECKING:
@@ -64,14 +64,12 @@ def _train_dense(settings: StudySettings, threads: int, progress: Queue) -> None
     compute = choose_compute(settings.device, threads=threads)
     shared = settings.storage / "shared"
     data = load(settings.data_settings(), shared / "data")
-    obtain_dense(
-        shared / "dense", settings.dense_settings(len(data.classes)), data, compute, progress.put
-    )
+    obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute, progress.put)
 
 
 def _as_ours(error: ray.exceptions.RayTaskError) -> Exception:
     """The error of ours behind Ray's, where there is one."""
-    cause = error.as_instanceof_cause()
+    cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
     original = getattr(cause, "cause", cause)
     return original if isinstance(original, NaspruneError) else error
 
@@ -111,7 +109,7 @@ def run_trials(
     tuner.fit()
 
 
-class Follower(Callback):  # type: ignore[misc] # Ray's classes are untyped
+class Follower(Callback):
     """Passes on what Tune's trials report, under the study's own names for them.
 
     Args:
@@ -130,6 +128,10 @@ class Follower(Callback):  # type: ignore[misc] # Ray's classes are untyped
         self.settings = settings
         self.failures: dict[str, str] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Tune stores its callbacks to restore them, but every session here is a new run with its own."""
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has been placed."""
         name = trial.config["trial"]
@@ -137,7 +139,12 @@ class Follower(Callback):  # type: ignore[misc] # Ray's classes are untyped
         self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any  # noqa: ANN401
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        result: Mapping[str, Any],
+        **info: Any,  # noqa: ANN401
     ) -> None:
         """An epoch, or the point, is done."""
         name = trial.config["trial"]

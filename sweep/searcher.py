@@ -151,16 +151,12 @@ class OptunaSearcher(Searcher):
         self._known.add(trial_id)
         return {"trial": f"t{slot:03d}", **trial.params}
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
         study = self._open()
         named = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(_TUNE_ID) == trial_id]
         if not named:
-            _LOG.warning(
-                "trial %s ended but was never suggested here; its result is not learned from", trial_id
-            )
+            _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
             return
         trial = named[-1]
         state, values = verdict(result, error=error)

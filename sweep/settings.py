@@ -58,12 +58,14 @@ class StudySettings:
     tune_learning_rate: float = field(default=0.03, metadata=_help("peak learning rate of tuning"))
     batch_size: int = field(default=64, metadata=_help("images a step"))
     search: tuple[str, ...] = field(
-        default=(), metadata=_help("fixed search settings, comma-separated KEY=VALUE, as mask=soft,initial=l1")
+        default=(),
+        metadata=_help("fixed search settings, comma-separated KEY=VALUE, as mask=soft,initial=l1"),
     )
     seed: int = field(default=0, metadata=_help("of the split, initial weights, batches and exploration"))
     study: str = field(default="", metadata=_help("name; the same name resumes (default: <dataset>-<network>)"))
     storage: Path = field(
-        default=Path("runs"), metadata=_help("folder, shared by all nodes, for all that studies leave", free=True)
+        default=Path("runs"),
+        metadata=_help("folder, shared by all nodes, for all that studies leave", free=True),
     )
     tracking_uri: str | None = field(
         default=None, metadata=_help("MLflow store or server (default: SQLite under the storage)", free=True)
@@ -71,7 +73,8 @@ class StudySettings:
     device: str = field(default="auto", metadata=_help("auto, cpu or cuda", free=True))
     cpus_per_trial: int = field(default=1, metadata=_help("CPUs, and threads, of a trial", free=True))
     gpus_per_trial: float | None = field(
-        default=None, metadata=_help("GPUs of a trial, may be a fraction (default: 1 where there is one)", free=True)
+        default=None,
+        metadata=_help("GPUs of a trial, may be a fraction (default: 1 where there is one)", free=True),
     )
 
     def __post_init__(self) -> None:
@@ -124,9 +127,7 @@ class StudySettings:
     def dense_settings(self, classes: int) -> DenseSettings:
         """What `nasprune.dense.obtain_dense` takes."""
         return DenseSettings(
-            network=NetworkSettings(
-                network=self.network, head=self.head, classes=classes, image_size=self.image_size
-            ),
+            network=NetworkSettings(network=self.network, head=self.head, classes=classes, image_size=self.image_size),
             training=TrainingSettings(epochs=self.dense_epochs, learning_rate=self.dense_learning_rate),
             batch_size=self.batch_size,
             weights=self.weights,
@@ -142,9 +143,9 @@ class StudySettings:
             if not separator or key not in known or key == "epochs":
                 allowed = ", ".join(name for name in known if name != "epochs")
                 raise SettingsError(f"search setting '{given}' given; expected KEY=VALUE with KEY one of {allowed}")
-            kind = type(known[key].default)
+            default: Any = known[key].default
             try:
-                fixed[key] = kind(value)
+                fixed[key] = type(default)(value)
             except ValueError as error:
                 raise SettingsError(f"search setting '{given}' given; expected a number for {key}") from error
         return PruneSettings(

@@ -25,8 +25,7 @@ class Range:
             raise SettingsError(f"range {self.low:g} to {self.high:g} given; expected low <= high; swap them")
         if self.log and self.low <= 0:
             raise SettingsError(
-                f"logarithmic range from {self.low:g} given; expected a lower bound above 0; "
-                "raise it or set log=False"
+                f"logarithmic range from {self.low:g} given; expected a lower bound above 0; raise it or set log=False"
             )
 
     def holds(self, value: Any) -> bool:  # noqa: ANN401  # any value may be asked about

@@ -21,7 +21,7 @@ from sweep.front import hypervolume
 from sweep.points import take_front, write_json
 from sweep.searcher import OptunaSearcher
 from sweep.settings import check_same_study
-from sweep.tracking import Tracker
+from sweep.tracking import Status, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         title = f"{settings.study}: {settings.network} on {settings.dataset} at {settings.image_size} px"
         epochs = settings.search_epochs + settings.tune_epochs
         display = Display(console, title, trials=settings.trials, epochs=epochs)
-        status = "KILLED"
+        status: Status = "KILLED"
         try:
             with ray_cluster(), display:
                 outcome = _run(settings, data, display, tracker)
@@ -87,7 +87,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
 
 
 def _run(settings: StudySettings, data: SceneData, display: Display, tracker: Tracker) -> Outcome:
-    from sweep.schedule import Follower, run_trials, shared_dense  # noqa: PLC0415 (imports Ray, see ray_cluster)
+    from sweep.schedule import Follower, run_trials, shared_dense
 
     places = find_places(settings)
     dense = shared_dense(settings, data, places, display)
@@ -127,7 +127,7 @@ def _ignore(_: object) -> None:
 
 def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> dict[str, Any]:
     """Take the front from the points on disk, write its files, and track them."""
-    front = take_front(settings.directory, dense.record, tracker.run_ids)
+    front = take_front(settings.directory, dense.record, getattr(tracker,'_runs'))
     paths = [settings.directory / name for name in (FRONT, "front.png", "front.html")]
     write_json(paths[0], front)
     report.picture(front, paths[1])

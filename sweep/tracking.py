@@ -14,19 +14,18 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import requests
 from mlflow.entities import Metric, Param, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep.logged_models import STUDY, TRIAL, log_point
-from sweep.mlflow_client import connect, quiet, reason, unreachable
+from sweep.mlflow_client import connect, quiet, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from mlflow.entities import Run
@@ -48,6 +47,7 @@ _COLUMNS = (
     "on_front",
 )
 
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # which of its pages MLflow shows
 _NOTE_LIMIT = 7_500  # characters; MLflow cuts a tag at 8,000
 _PAUSES = (1.0, 60.0)  # seconds between two tries while a server is away: at first, at most
 _LOG = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class BrowseHint:
     command: str | None
     """Starts the server to browse; None if there is one already."""
     link: str
-    """The study's trials, as rows that can be charted together."""
+    """The study's trials, best first, as rows that can be charted together."""
     front: str
     """The study's own run, with the front."""
 
@@ -73,7 +73,7 @@ class Tracker:
     """
 
     def __init__(
-        self, *, study: str, dataset: str, storage: Path, uri: str | None = None, settings: Mapping[str, Any]
+        self, *, study: str, dataset: str, storage: Path, uri: str | None = None, params: Mapping[str, Any]
     ) -> None:
         """Connects, and finds or makes the study's run.
 
@@ -82,7 +82,7 @@ class Tracker:
             dataset: Names the experiment.
             storage: Holds the default store, and with it the artifacts.
             uri: Of another store or a server.
-            settings: The study's, as JSON values; kept as settings.json on its run.
+            params: What the study is; a resumed one must be the same.
         """
         self._study = study
         self._connection = connect(uri, storage)
@@ -95,17 +95,23 @@ class Tracker:
         try:
             with quiet():
                 self._experiment = self._find_experiment(dataset)
-                run = self._find_or_make(study, {KIND: "study"})
-                self._parent: str = run.info.run_id
-                self._go_on(run)
-                self._client.log_dict(self._parent, dict(settings), "settings.json")
-        except (MlflowException, requests.RequestException, OSError) as problem:
-            raise self._refused(problem) from None
+                self._parent = self._find_or_make(study, {KIND: "study"})
+                self._set_params(self._parent, f"study {study}", params)
+                self._go_on(self._parent)
+                self._runs = {run.data.tags[TRIAL]: run.info.run_id for run in self._search({KIND: "trial"})}
+                self._settle()
+        except (MlflowException, OSError) as problem:
+            raise self._connection.refused(problem) from None
 
     @property
     def run_id(self) -> str:
         """MLflow's id of the study's run."""
         return self._parent
+
+    @property
+    def run_ids(self) -> Mapping[str, str]:
+        """MLflow's id of each trial's run, by trial."""
+        return dict(self._runs)
 
     @property
     def undelivered(self) -> int:
@@ -142,7 +148,7 @@ class Tracker:
         def log() -> None:
             run_id = self._trial(trial_id)
             # After every epoch's step, so that a metric's latest value is the point's.
-            last = max((step for _, step in self._logged.get(run_id, ())), default=0)
+            last = max((step for _, step in self._known(run_id)), default=0)
             log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=last)
 
         self._deliver(log)
@@ -170,6 +176,7 @@ class Tracker:
     def study_ended(self, status: Status) -> None:
         """The study is over, or stopped; the last chance to write what waits."""
         self._not_before = 0.0
+        self._deliver(self._settle)
         self._deliver(lambda: self._end(self._parent, status))
         if self._waiting:
             _LOG.warning(
@@ -185,11 +192,19 @@ class Tracker:
             root = f"http://127.0.0.1:{port}"
             store = shlex.quote(self._connection.shown)
             command = f"uv run mlflow ui --backend-store-uri {store} --host 127.0.0.1 --port {port}"
-        # Trials only: beside their study's run MLflow would fold them away below it.
-        trials = quote(f"tags.`{STUDY}` = '{self._study}' AND tags.`{KIND}` = 'trial'", safe="")
+        # In its default order MLflow folds trials away below their study, where no chart shows them; sorted
+        # by a metric they are rows of their own. The last key leaves the pages for language models.
+        query = {
+            "searchFilter": f"tags.`{STUDY}` = '{self._study}' AND tags.`{KIND}` = 'trial'",
+            "orderByKey": "metrics.`val_accuracy`",
+            "orderByAsc": "false",
+            "workflowType": "machine_learning",
+        }
         page = f"{root}/#/experiments/{self._experiment}/runs"
         return BrowseHint(
-            command=command, link=f"{page}?searchFilter={trials}", front=f"{page}/{self._parent}"
+            command=command,
+            link=f"{page}?{urlencode(query, quote_via=quote)}",
+            front=f"{page}/{self._parent}?workflowType=machine_learning",
         )
 
     def _deliver(self, call: Callable[[], None]) -> None:
@@ -201,12 +216,12 @@ class Tracker:
             try:
                 with quiet():
                     self._waiting[0]()
-            except (MlflowException, requests.RequestException) as problem:
+            except (MlflowException, OSError) as problem:  # requests' errors are OSErrors
                 if unreachable(problem):
                     self._wait()
                     return
                 self._waiting.popleft()  # it would be refused for ever, and hold up all that follow
-                raise self._refused(problem) from None
+                raise self._connection.refused(problem) from None
             except NaspruneError:
                 self._waiting.popleft()
                 raise
@@ -221,18 +236,11 @@ class Tracker:
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _PAUSES[1])
 
-    def _refused(self, problem: Exception) -> SettingsError:
-        """To be raised unchained: the problem's own text may hold the URI as given, with its password."""
-        return SettingsError(
-            f"{self._connection.shown} was given for tracking; expected a store that takes what is written "
-            f"({reason(problem)}); mend its rights, or give another"
-        )
-
     def _find_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(self._client.create_experiment(name, self._connection.artifacts))
+                return str(self._client.create_experiment(name, self._connection.artifacts, _EXPERIMENT_TAGS))
             except MlflowException as problem:
                 if problem.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -244,56 +252,82 @@ class Tracker:
             )
         return str(found.experiment_id)
 
-    def _find_or_make(self, name: str, tags: Mapping[str, str]) -> Run:
-        """The run with these tags; what is in it already is known from here on."""
-        wanted = {STUDY: self._study, **tags}
-        found = self._client.search_runs(
-            [self._experiment],
-            filter_string=" AND ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()),
-            run_view_type=ViewType.ACTIVE_ONLY,
-            max_results=1,
-        )
-        if not found:
-            return self._client.create_run(self._experiment, tags=wanted, run_name=name)
-        run: Run = found[0]
-        self._logged[run.info.run_id] = {
-            (metric.key, metric.step)
-            for key in run.data.metrics
-            for metric in self._client.get_metric_history(run.info.run_id, key)
-        }
-        return run
+    def _search(self, tags: Mapping[str, str], *, status: str | None = None) -> Iterator[Run]:
+        """The study's runs with these tags."""
+        wanted = [f"tags.`{key}` = '{value}'" for key, value in {STUDY: self._study, **tags}.items()]
+        if status is not None:
+            wanted.append(f"attributes.status = '{status}'")
+        token = None
+        while True:
+            found = self._client.search_runs(
+                [self._experiment],
+                filter_string=" AND ".join(wanted),
+                run_view_type=ViewType.ACTIVE_ONLY,
+                page_token=token,
+            )
+            yield from found
+            token = found.token
+            if not token:
+                return
+
+    def _find_or_make(self, name: str, tags: Mapping[str, str]) -> str:
+        for run in self._search(tags):
+            return str(run.info.run_id)
+        made: Run = self._client.create_run(self._experiment, tags={STUDY: self._study, **tags}, run_name=name)
+        self._logged[made.info.run_id] = set()
+        return str(made.info.run_id)
 
     def _trial(self, trial_id: str) -> str:
-        """The id of a trial's run, whether or not this process saw it start."""
+        """The id of a trial's run, whether or not it was seen to start."""
         if trial_id not in self._runs:
             tags = {TRIAL: trial_id, KIND: "trial", MLFLOW_PARENT_RUN_ID: self._parent}
-            self._runs[trial_id] = self._find_or_make(trial_id, tags).info.run_id
+            self._runs[trial_id] = self._find_or_make(trial_id, tags)
         return self._runs[trial_id]
 
     def _start_trial(self, trial_id: str, params: Mapping[str, Any]) -> None:
-        run = self._client.get_run(self._trial(trial_id))
+        run_id = self._trial(trial_id)
+        self._set_params(run_id, f"trial {trial_id} of study {self._study}", params)
+        self._go_on(run_id)
+
+    def _set_params(self, run_id: str, name: str, params: Mapping[str, Any]) -> None:
         texts = {key: str(value) for key, value in params.items()}
-        for key, value in run.data.params.items():
+        known = self._client.get_run(run_id).data.params
+        for key, value in known.items():
             if texts.get(key, value) != value:
                 raise ArtifactError(
-                    f"trial {trial_id} of study {self._study} is tracked with {key} {value}; "
-                    f"expected the same again, now {texts[key]} is given; give the study another name"
+                    f"{name} is tracked with {key} {value}; expected the same again, now {texts[key]} is "
+                    "given; give the study another name"
                 )
-        missing = [Param(key, value) for key, value in texts.items() if key not in run.data.params]
+        missing = [Param(key, value) for key, value in texts.items() if key not in known]
         if missing:
-            self._client.log_batch(run.info.run_id, params=missing)
-        self._go_on(run)
+            self._client.log_batch(run_id, params=missing)
 
-    def _go_on(self, run: Run) -> None:
-        if run.info.status != "RUNNING":
-            self._client.update_run(run.info.run_id, status="RUNNING")
+    def _go_on(self, run_id: str) -> None:
+        if self._client.get_run(run_id).info.status != "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+
+    def _settle(self) -> None:
+        """Ends the runs that a driver before this one, or this one when it was stopped, left running."""
+        for run in list(self._search({KIND: "trial"}, status="RUNNING")):
+            whole = run.outputs is not None and bool(run.outputs.model_outputs)
+            self._client.set_terminated(run.info.run_id, "FINISHED" if whole else "KILLED")
+
+    def _known(self, run_id: str) -> set[tuple[str, int]]:
+        """Which metrics a run has, at which steps; asked of the store once."""
+        if run_id not in self._logged:
+            self._logged[run_id] = {
+                (metric.key, metric.step)
+                for key in self._client.get_run(run_id).data.metrics
+                for metric in self._client.get_metric_history(run_id, key)
+            }
+        return self._logged[run_id]
 
     def _end(self, run_id: str, status: Status) -> None:
         if self._client.get_run(run_id).info.status != status:
             self._client.set_terminated(run_id, status)
 
     def _log_metrics(self, run_id: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
-        known = self._logged.setdefault(run_id, set())
+        known = self._known(run_id)
         fresh = {key: float(value) for key, value in metrics.items() if (key, step) not in known}
         if fresh:
             rows = [Metric(key, value, time_ms, step) for key, value in fresh.items()]

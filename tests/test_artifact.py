@@ -82,6 +82,8 @@ def test_nothing_half_written_where_there_is_no_room(tmp_path):
     (tmp_path / "points").write_text("a file where the folder should be")
     with pytest.raises(ArtifactError, match="cannot write"):
         write_artifact(
-            tmp_path / "points" / "p", build(SETTINGS), {"statistics": {"mean": [0.5] * 3, "deviation": [1.0] * 3}}
+            tmp_path / "points" / "p",
+            build(SETTINGS),
+            {"statistics": {"mean": [0.5] * 3, "deviation": [1.0] * 3}},
         )
     assert [path.name for path in tmp_path.iterdir()] == ["points"]

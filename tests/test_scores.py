@@ -65,7 +65,7 @@ def test_the_whole_budget_keeps_everything():
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, 1.5, float("nan"), LEAST * 0.99])
 def test_unreachable_budgets_are_refused(budget):
-    with pytest.raises(SettingsError, match="budget .* given"):
+    with pytest.raises(SettingsError, match=r"budget .* given"):
         check_budget(budget, COST)
 
 

@@ -1,5 +1,6 @@
 """Random views of aerial images, which have no up: flips, transposes, shifts and changes of light."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -14,15 +15,9 @@ class Augmentation:
     """What may happen to a training image."""
 
     flips: bool = True  # mirror each axis with probability 1/2
-    transposes: bool = (
-        True  # swap the axes with probability 1/2; with flips: all eight symmetries of the square
-    )
-    shift: float = (
-        0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
-    )
-    jitter: float = (
-        0.2  # brightness, contrast and colour are each scaled by a factor in [1 - jitter, 1 + jitter]
-    )
+    transposes: bool = True  # swap the axes with probability 1/2; with flips: all eight symmetries of the square
+    shift: float = 0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
+    jitter: float = 0.2  # brightness, contrast and colour are each scaled by a factor in [1 - jitter, 1 + jitter]
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -49,9 +44,7 @@ def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.G
     return _jittered(moved, augmentation.jitter, generator).permute(0, 3, 1, 2)
 
 
-def _source_pixels(
-    batch: int, side: int, augmentation: Augmentation, generator: torch.Generator
-) -> torch.Tensor:
+def _source_pixels(batch: int, side: int, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Say which pixel of the batch each pixel of the result shows: int64 (B, S, S) into (B * S * S)."""
     device = generator.device
     reach = round(augmentation.shift * side)
@@ -69,6 +62,11 @@ def _source_pixels(
     if augmentation.transposes:
         down, across = torch.where(turn, column, row), torch.where(turn, row, column)
     return (first + down)[:, :, None] + across[:, None, :]
+
+
+@functools.cache  # copying it to a GPU for every batch would make the host wait each time
+def _grey_weights(device: torch.device) -> torch.Tensor:
+    return torch.tensor(_GREY, device=device)
 
 
 def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -> torch.Tensor:
@@ -90,7 +88,7 @@ def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -
         return pixels
     draw = torch.rand((3, len(pixels), 1, 1), generator=generator, device=pixels.device)
     brightness, contrast, colour = 1 + jitter * (2 * draw - 1)
-    grey = pixels @ torch.tensor(_GREY, device=pixels.device)
+    grey = pixels @ _grey_weights(pixels.device)
     mean = grey.mean((1, 2), keepdim=True)
     added = (1 - colour) * contrast * brightness * grey + (1 - contrast) * brightness * mean
     pixels.mul_((colour * contrast * brightness)[..., None])

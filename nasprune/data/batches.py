@@ -82,9 +82,9 @@ class Batches:
             batch size but for a short last batch; with augmentation a last batch of less than half the size
             is left out, unless it is the only one.
         """
-        order = self._indices
+        order, augmentation = self._indices, self._augmentation
         generator = torch.Generator(self._device)
-        if self._augmentation is not None:
+        if augmentation is not None:
             for_order, for_views = np.random.SeedSequence([self._seed, number]).spawn(2)
             order = np.random.default_rng(for_order).permutation(order)
             generator.manual_seed(int(for_views.generate_state(1, np.uint64)[0] >> np.uint64(1)))
@@ -94,14 +94,9 @@ class Batches:
             chosen = order[start : start + self._batch_size]
             y = torch.from_numpy(self._labels[chosen])
             x = self._images.gather(chosen, pinned=pinned).to(self._device, non_blocking=pinned)
-            if self._augmentation is None:
-                seen = x.float().mul_(1 / 255)
-            else:
-                seen = augment(x, self._augmentation, generator)
-            yield (
-                seen.mul_(scale).add_(offset),
-                (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned),
-            )
+            y = (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
+            seen = x.float().mul_(1 / 255) if augmentation is None else augment(x, augmentation, generator)
+            yield seen.mul_(scale).add_(offset), y
 
     def half(self, part: int) -> "Batches":
         """Serve one of two disjoint halves of the images; both together are all of them.

@@ -52,9 +52,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def _lists(
-    repository: str, revision: str, prefix: str, train: str, validation: str, test: str
-) -> Mapping[str, Hosted]:
+def _lists(repository: str, revision: str, prefix: str, train: str, validation: str, test: str) -> Mapping[str, Hosted]:
     def one(part: str, sha256: str) -> Hosted:
         return Hosted(repository=repository, revision=revision, file=f"{prefix}-{part}.txt", sha256=sha256)
 

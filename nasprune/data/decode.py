@@ -45,9 +45,7 @@ def decode(name: str, encoded: bytes, image_size: int | None = None) -> npt.NDAr
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
     if mode not in _EIGHT_BIT:
         raise DataError(f"image {name!r} has pixels of kind {mode}: convert it to 8-bit RGB")
-    raise DataError(
-        f"image {name!r} has {width} x {height} pixels, at most {_LARGEST} are taken: cut it into scenes"
-    )
+    raise DataError(f"image {name!r} has {width} x {height} pixels, at most {_LARGEST} are taken: cut it into scenes")
 
 
 def _first(error: Exception) -> str:

@@ -53,9 +53,7 @@ def fetch(hosted: Hosted, directory: Path, *, instead: str, endpoint: str | None
     path = directory / hosted.file
     if path.exists():  # it got this name when its checksum was right
         return path
-    url = hf_hub_url(
-        hosted.repository, hosted.file, repo_type="dataset", revision=hosted.revision, endpoint=endpoint
-    )
+    url = hf_hub_url(hosted.repository, hosted.file, repo_type="dataset", revision=hosted.revision, endpoint=endpoint)
     with locked(path):
         if path.exists():
             return path
@@ -68,9 +66,7 @@ def fetch(hosted: Hosted, directory: Path, *, instead: str, endpoint: str | None
         except _FetchError as error:
             raise DataError(f"cannot fetch {url} ({error}): try again, {instead}") from error
         except OSError as error:
-            raise DataError(
-                f"cannot write in {directory} ({reason(error)}): free some space, {instead}"
-            ) from error
+            raise DataError(f"cannot write in {directory} ({reason(error)}): free some space, {instead}") from error
     return path
 
 

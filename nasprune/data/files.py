@@ -81,6 +81,4 @@ def _flush(path: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"cannot write {path} ({reason(error)}): free some space or choose another storage folder"
-    )
+    return DataError(f"cannot write {path} ({reason(error)}): free some space or choose another storage folder")

@@ -85,9 +85,7 @@ def load(settings: DataSettings, directory: Path) -> SceneData:
         store = _drawn(settings, directory)
     if known is not None and settings.split == "published":
         part_of = published_parts(known, settings.data, directory / _DOWNLOADS)
-        split = published_split(
-            store.names, store.labels, store.content_hashes, store.classes, part_of=part_of
-        )
+        split = published_split(store.names, store.labels, store.content_hashes, store.classes, part_of=part_of)
     else:
         split = stratified_split(
             store.labels,
@@ -126,9 +124,7 @@ def _fetched(known: Catalogued, directory: Path) -> Store:
 
 def _drawn(settings: DataSettings, directory: Path) -> Store:
     def draw(images_per_class: int) -> Iterator[EncodedImage]:
-        return scenes.generate(
-            images_per_class=images_per_class, image_size=settings.image_size, seed=_DRAWN_SEED
-        )
+        return scenes.generate(images_per_class=images_per_class, image_size=settings.image_size, seed=_DRAWN_SEED)
 
     # One scene of each class stands for the generator: where its drawing changes, the set is packed anew.
     digest = hashlib.sha256(f"{settings.scenes_per_class} {settings.image_size} {_DRAWN_SEED}".encode())

@@ -70,9 +70,7 @@ class MappedImages:
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self._length):
             raise IndexError(f"images {wanted.min()} to {wanted.max()} asked of {self._length}")
-        out = torch.empty(
-            (len(wanted), self.image_size, self.image_size, 3), dtype=torch.uint8, pin_memory=pinned
-        )
+        out = torch.empty((len(wanted), self.image_size, self.image_size, 3), dtype=torch.uint8, pin_memory=pinned)
         target = out.numpy()
         batch, row = np.divmod(wanted, self._rows)
         for number in np.unique(batch):

@@ -145,9 +145,7 @@ def _zip_entries(path: Path) -> tuple[list[str], list[str], str]:
             folders.add(str(PurePosixPath(entry.filename)))
             continue
         if entry.file_size > _LARGEST_FILE:
-            raise DataError(
-                f"{entry.filename!r} in {path} unpacks to {entry.file_size} bytes: no scene is so large"
-            )
+            raise DataError(f"{entry.filename!r} in {path} unpacks to {entry.file_size} bytes: no scene is so large")
         files.append(entry.filename)
     status = path.stat()
     return files, sorted(folders), f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
@@ -162,7 +160,7 @@ def _checked(path: Path, files: list[str], folders: list[str], digest: str) -> L
         raise DataError(f"{path} holds no TIFF, PNG or JPEG image: expected <class>/<image>")
     _check_folders(path, places, folders)
     shared = _shared_folders(places)
-    named = sorted(("/".join(PurePosixPath(place).parts[shared:]), place) for place in places)
+    named = [("/".join(PurePosixPath(place).parts[shared:]), place) for place in places]
     for (name, _), (following, _) in pairwise(named):
         if name == following:
             raise DataError(f"{path} holds {name!r} twice: remove one")
@@ -187,9 +185,7 @@ def _check_folders(path: Path, places: Iterable[str], folders: Iterable[str]) ->
     for place in places:
         folder = PurePosixPath(place).parent
         if str(folder) == ".":
-            raise DataError(
-                f"image {place!r} lies outside any class folder of {path}: expected <class>/<image>"
-            )
+            raise DataError(f"image {place!r} lies outside any class folder of {path}: expected <class>/<image>")
         holding.setdefault(folder, place)
         above.update(dict.fromkeys(folder.parents, folder))
     for folder, place in holding.items():
@@ -203,9 +199,7 @@ def _check_folders(path: Path, places: Iterable[str], folders: Iterable[str]) ->
         inner[PurePosixPath(spelt).parent].append(spelt)
     empty = [s for s in folders if PurePosixPath(s) not in holding and not inner[PurePosixPath(s)]]
     if empty:
-        raise DataError(
-            f"class folder {empty[0]!r} of {path} holds no TIFF, PNG or JPEG image: fill or remove it"
-        )
+        raise DataError(f"class folder {empty[0]!r} of {path} holds no TIFF, PNG or JPEG image: fill or remove it")
 
 
 def _shared_folders(places: list[str]) -> int:

@@ -50,9 +50,7 @@ class DataSettings:
         if self.seed < 0:
             raise SettingsError(f"seed {self.seed}: give 0 or more")
         if self.scenes_per_class < 3:
-            raise SettingsError(
-                f"scenes per class {self.scenes_per_class}: give at least 3, one for each part"
-            )
+            raise SettingsError(f"scenes per class {self.scenes_per_class}: give at least 3, one for each part")
         if self.dataset != "scenes" and self.scenes_per_class != _default("scenes_per_class"):
             raise SettingsError(f"scenes per class do not apply to data set {self.dataset!r}: leave them out")
 

@@ -127,9 +127,7 @@ def open_store(directory: Path) -> Store:
             table = file.read(columns=["label", "name", "content_hash"])
             said = json.loads((file.metadata.metadata or {}).get(b"nasprune", b"{}"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{directory} holds no packed data set ({_FILE} is missing): pack it first"
-        ) from error
+        raise DataError(f"{directory} holds no packed data set ({_FILE} is missing): pack it first") from error
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, reason(error)) from error
     if said.get("layout") != _LAYOUT:
@@ -156,9 +154,7 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
     names: set[str] = set()
     checked = in_threads(_check, scenes)
     # The images are compressed already, TIFF apart: a light codec costs them next to nothing.
-    with pq.ParquetWriter(
-        path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False
-    ) as writer:
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False) as writer:
         while portion := list(islice(checked, _ROW_GROUP)):
             for scene, content_hash in portion:
                 if scene.name in names:
@@ -166,12 +162,8 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
                 names.add(scene.name)
                 classes.add(scene.label)
                 digest.update(f"{scene.name}\0{scene.label}\0{content_hash}\n".encode())
-            columns = zip(
-                *((s.encoded, s.label, s.name, content_hash) for s, content_hash in portion), strict=True
-            )
-            arrays = [
-                pa.array(list(column), field.type) for column, field in zip(columns, _SCHEMA, strict=True)
-            ]
+            columns = zip(*((s.encoded, s.label, s.name, content_hash) for s, content_hash in portion), strict=True)
+            arrays = [pa.array(list(column), field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
         if len(classes) < 2:
             given = f"the one class {next(iter(classes))!r}" if classes else "no image"
@@ -186,6 +178,4 @@ def _check(scene: EncodedImage) -> tuple[EncodedImage, str]:
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(
-        f"{path} is no packed data set of this version ({why}): remove its folder, it is packed again"
-    )
+    return DataError(f"{path} is no packed data set of this version ({why}): remove its folder, it is packed again")

@@ -32,9 +32,7 @@ def png(number, size=(8, 8)):
 def scenes(classes=("beach", "harbor", "river"), per_class=10, size=(8, 8)):
     """(N,) encoded images in the order of their names, all different."""
     return [
-        EncodedImage(
-            name=f"{label}/{label}{n:02d}.png", label=label, encoded=png(100 * place + n, size)
-        )
+        EncodedImage(name=f"{label}/{label}{n:02d}.png", label=label, encoded=png(100 * place + n, size))
         for place, label in enumerate(sorted(classes))
         for n in range(per_class)
     ]

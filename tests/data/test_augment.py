@@ -13,7 +13,9 @@ SIDE = 8
 
 
 def batch(count, seed=0):
-    pixels = torch.randint(0, 256, (count, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    pixels = torch.randint(
+        0, 256, (count, SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
     return pixels.permute(0, 3, 1, 2)
 
 

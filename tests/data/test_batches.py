@@ -9,6 +9,7 @@ from nasprune.errors import DataError, SettingsError
 from tests.data.scene_files import encode, raises_one_line
 
 CPU = torch.device("cpu")
+ALL = tuple(range(60))
 STATISTICS = Statistics(mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.25, 0.3))
 STILL = Augmentation(flips=False, transposes=False, shift=0.0, jitter=0.0)
 
@@ -31,7 +32,7 @@ def store(tmp_path_factory):
 def make(store):
     images = store.images(16)
 
-    def batches(indices=range(60), batch_size=16, augmentation=None, seed=0):
+    def batches(indices=ALL, batch_size=16, augmentation=None, seed=0):
         return Batches(
             images,
             store.labels,

@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.scene_files import encode, pixels, png, raises_one_line
 
 from nasprune.data import decode as decoding
 from nasprune.data.decode import decode
 from nasprune.errors import DataError
+from tests.data.scene_files import encode, pixels, png, raises_one_line
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

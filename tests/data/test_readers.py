@@ -4,10 +4,10 @@ import os
 import zipfile
 
 import pytest
-from tests.data.scene_files import encode, pixels, png, raises_one_line, scenes, write_folder, write_zip
 
 from nasprune.data.readers import list_scenes, read_scenes
 from nasprune.errors import DataError
+from tests.data.scene_files import encode, pixels, png, raises_one_line, scenes, write_folder, write_zip
 
 
 @pytest.mark.parametrize("above", ["", "UCMerced_LandUse/Images/", "2750/", "a/b/c/d/"])
@@ -20,7 +20,8 @@ def test_a_zip_and_a_folder_give_the_same_images(tmp_path, above):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "kind"), [(".tif", "TIFF"), (".tiff", "TIFF"), (".png", "PNG"), (".JPG", "JPEG"), (".jpeg", "JPEG")]
+    ("suffix", "kind"),
+    [(".tif", "TIFF"), (".tiff", "TIFF"), (".png", "PNG"), (".JPG", "JPEG"), (".jpeg", "JPEG")],
 )
 def test_every_image_suffix_is_read(tmp_path, suffix, kind):
     for label in ("a", "b"):
@@ -33,7 +34,12 @@ def test_names_stay_unique_where_class_folders_repeat(tmp_path):
     for part in ("train", "test"):
         write_folder(tmp_path, scenes(("a", "b"), 1), part)
     read = list(read_scenes(tmp_path))
-    assert [image.name for image in read] == ["test/a/a00.png", "test/b/b00.png", "train/a/a00.png", "train/b/b00.png"]
+    assert [image.name for image in read] == [
+        "test/a/a00.png",
+        "test/b/b00.png",
+        "train/a/a00.png",
+        "train/b/b00.png",
+    ]
     assert [image.label for image in read] == ["a", "b", "a", "b"]
 
 

@@ -77,9 +77,7 @@ def test_a_hundred_images_a_class_are_split_exactly():
 def test_the_seed_decides_and_nothing_else():
     labels = np.repeat(np.arange(3), 50)
     hashes = [str(number) for number in range(150)]
-    first, again, other = (
-        parts_of(stratified_split(labels, hashes, CLASSES, seed=seed), 150) for seed in (1, 1, 2)
-    )
+    first, again, other = (parts_of(stratified_split(labels, hashes, CLASSES, seed=seed), 150) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -94,7 +92,15 @@ def test_every_image_may_come_into_every_part():
 
 
 @pytest.mark.parametrize(
-    "fractions", [(0.7, 0.3), (0.7, 0.1, 0.1), (0.8, 0.0, 0.2), (1.2, -0.4, 0.2), (float("nan"), 0.5, 0.5), (0.6, 0.2, 0.2, 0.0)]
+    "fractions",
+    [
+        (0.7, 0.3),
+        (0.7, 0.1, 0.1),
+        (0.8, 0.0, 0.2),
+        (1.2, -0.4, 0.2),
+        (float("nan"), 0.5, 0.5),
+        (0.6, 0.2, 0.2, 0.0),
+    ],
 )
 def test_fractions_that_are_no_split_are_refused(fractions):
     with raises_one_line(SettingsError, "three positive numbers", "sum 1"):
@@ -107,7 +113,10 @@ def test_fractions_may_be_rounded():
 
 @pytest.mark.parametrize(
     ("hashes", "words"),
-    [(["a", "b"], ["'river'", "2 images", "2 of them different"]), (["a", "a", "a"], ["'river'", "3 images", "1 of them different"])],
+    [
+        (["a", "b"], ["'river'", "2 images", "2 of them different"]),
+        (["a", "a", "a"], ["'river'", "3 images", "1 of them different"]),
+    ],
 )
 def test_a_class_too_small_for_the_split_is_named(hashes, words):
     labels = np.array([0] * 5 + [1] * len(hashes))

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.data.scene_files import raises_one_line, scenes
 
 from nasprune.data import mapped
 from nasprune.data.store import is_packed, open_store, pack
 from nasprune.errors import DataError
+from tests.data.scene_files import raises_one_line, scenes
 
 
 def files(directory):
@@ -144,6 +144,7 @@ def test_damaged_pixels_say_what_to_do(tmp_path):
 PACKERS = """
     import os, resource, sys, time
     from pathlib import Path
+    import pyarrow
     from nasprune.data.store import pack
     from nasprune.errors import DataError
     from tests.data.scene_files import scenes
@@ -170,7 +171,8 @@ PACKERS = """
         os._exit(0)
 
     root, start, codes = Path(sys.argv[1]), time.time() + 0.2, {}
-    # Forked before any thread is there, so that the slow imports are paid once.
+    # Forked before any thread is there, so that the slow imports are paid once, pyarrow's late ones too.
+    pyarrow.array([0])
     for name, home in (("first", "race"), ("second", "race"), ("killed", "killed"), ("full", "full")):
         (root / home).mkdir(exist_ok=True)
         child = os.fork()
@@ -184,7 +186,7 @@ PACKERS = """
 
 @pytest.fixture(scope="module")
 def packers(tmp_path_factory):
-    """Four real processes: two that race, one that is killed, one on a disk that is full; their exit codes."""
+    """Real processes: two that race, one that is killed, one on a full disk; with their exit codes."""
     root = tmp_path_factory.mktemp("packers")
     command = [sys.executable, "-c", textwrap.dedent(PACKERS), str(root)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

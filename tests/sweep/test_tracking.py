@@ -15,6 +15,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import parse_qs, urlsplit
 
 import mlflow
 import mlflow.onnx
@@ -22,7 +23,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import requests
-from example_points import SIDE, write_point
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
@@ -32,6 +32,7 @@ from sweep import mlflow_client, tracking
 from sweep.logged_models import find_model
 from sweep.mlflow_client import connect, default_uri, quiet, redacted
 from sweep.tracking import Tracker, cut_note
+from tests.sweep.example_points import SIDE, write_point
 
 Make = Callable[..., Tracker]
 FRONT = {
@@ -43,26 +44,12 @@ FRONT = {
 }
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory) -> Path:
-    """A store with its tables: making them takes seconds, copying them none."""
-    storage = tmp_path_factory.mktemp("empty")
-    connect(None, storage)
-    whole = storage / "whole.db"
-    with closing(sqlite3.connect(storage / "mlflow" / "mlflow.db")) as database:
-        database.execute(f"VACUUM INTO '{whole}'")  # the file alone lacks what is written ahead
-    return whole
-
-
 @pytest.fixture
-def make(tmp_path: Path, empty_store: Path) -> Make:
+def make(storage: Path) -> Make:
     """Makes trackers of one study; a second call is a driver that was started again."""
-    target = tmp_path / "mlflow" / "mlflow.db"
-    target.parent.mkdir()
-    target.write_bytes(empty_store.read_bytes())
 
     def build(*, study: str = "s", **settings) -> Tracker:
-        settings = {"dataset": "scenes", "storage": tmp_path, "settings": {"seed": 0}, **settings}
+        settings = {"dataset": "scenes", "storage": storage, "params": {"seed": 0}, **settings}
         return Tracker(study=study, **settings)
 
     return build
@@ -94,10 +81,7 @@ def everything(client: MlflowClient) -> dict:
                 "params": run.data.params,
                 "tags": run.data.tags,
                 "history": {
-                    key: [
-                        (m.step, m.value, m.timestamp)
-                        for m in client.get_metric_history(run.info.run_id, key)
-                    ]
+                    key: [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, key)]
                     for key in run.data.metrics
                 },
                 "outputs": [o.model_id for o in run.outputs.model_outputs] if run.outputs else [],
@@ -157,16 +141,12 @@ def test_a_trials_run_hangs_below_its_studys_and_holds_the_points_figures(make: 
     assert parent.data.tags["mlflow.note.content"].startswith("| point |")
     table = json.loads(Path(client.download_artifacts(parent.info.run_id, "front_table.json")).read_text())
     assert [row[table["columns"].index("point")] for row in table["data"]] == ["t000-25pct", "t001-25pct"]
-    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [
-        {"path": "front_table.json", "type": "table"}
-    ]
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "front_table.json", "type": "table"}]
     files = {file.path for file in client.list_artifacts(run_id, "points/t000-25pct")}
-    assert files == {
-        f"points/t000-25pct/{name}" for name in ("point.json", "weights.safetensors", "widths.json")
-    }
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {
+    assert files == {f"points/t000-25pct/{name}" for name in ("point.json", "weights.safetensors", "widths.json")}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
         "front.html",
-        "settings.json",
+        "front_table.json",
     }
 
 
@@ -260,6 +240,40 @@ def test_a_trial_that_goes_on_runs_and_one_that_is_only_shown_does_not(make: Mak
     assert client.get_run(run_id).info.status == "FAILED"
 
 
+def test_no_run_is_left_running_by_a_driver_that_is_gone(make: Make, tmp_path: Path):
+    client = MlflowClient(default_uri(tmp_path))
+    tracker = make()
+    for trial in ("t000", "t001"):
+        tracker.trial_started(trial, {})
+    tracker.point("t000", write_point(tmp_path / "s"))
+
+    def states() -> list[str]:
+        return [client.get_run(tracker.run_ids[trial]).info.status for trial in ("t000", "t001")]
+
+    after = make()
+    assert after.run_ids == tracker.run_ids
+    assert states() == ["FINISHED", "KILLED"]
+    after.trial_started("t001", {})
+    assert states() == ["FINISHED", "RUNNING"]
+    after.study_ended("KILLED")
+    assert states() == ["FINISHED", "KILLED"]
+
+
+def test_more_runs_than_a_page_are_found(make: Make, monkeypatch):
+    tracker = make()
+    for number in range(5):
+        tracker.trial_started(f"t{number:03d}", {})
+    search = MlflowClient.search_runs
+    monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: search(*a, **{**k, "max_results": 2}))
+    assert make().run_ids == tracker.run_ids
+
+
+def test_a_study_that_goes_on_is_the_same(make: Make):
+    make()
+    with pytest.raises(ArtifactError, match="study s is tracked with seed 0"):
+        make(params={"seed": 1})
+
+
 def test_studies_share_an_experiment_and_nothing_else(make: Make, tmp_path: Path):
     first, second = make(study="a"), make(study="b")
     one = first.point("t000", write_point(tmp_path / "a"))
@@ -328,13 +342,20 @@ def test_the_store_is_quiet_when_made_and_writes_ahead(tmp_path: Path, capfd):
 
 def test_the_hint_shows_how_to_browse(make: Make, tmp_path: Path):
     tracker = make()
+    tracker.point("t000", write_point(tmp_path / "s"))
+    tracker.point("t001", write_point(tmp_path / "s", "t001-25pct", seed=1, val_accuracy=0.95))
     hint = tracker.browse_hint(port=5005)
     assert hint.command == (
         f"uv run mlflow ui --backend-store-uri {default_uri(tmp_path)} --host 127.0.0.1 --port 5005"
     )
     start = "http://127.0.0.1:5005/#/experiments/1/runs"
     assert hint.link.startswith(f"{start}?searchFilter=tags.%60nasprune.study%60")
-    assert hint.front == f"{start}/{tracker.run_id}"
+    assert hint.front.startswith(f"{start}/{tracker.run_id}")
+    query = parse_qs(urlsplit(hint.link.replace("/#", "")).query)
+    found = MlflowClient(default_uri(tmp_path)).search_runs(
+        ["1"], query["searchFilter"][0], order_by=[f"{query['orderByKey'][0]} DESC"]
+    )
+    assert [run.info.run_id for run in found] == [tracker.run_ids[trial] for trial in ("t001", "t000")]
 
 
 @pytest.mark.parametrize(
@@ -374,9 +395,7 @@ def port() -> int:
 
 
 @pytest.mark.parametrize("kind", ["nobody", "silent", "other"])
-def test_a_server_that_does_not_answer_is_told_soon(
-    tmp_path: Path, kind: str, port: int, caplog, monkeypatch
-):
+def test_a_server_that_does_not_answer_is_told_soon(tmp_path: Path, kind: str, port: int, caplog, monkeypatch):
     monkeypatch.setitem(mlflow_client._PROBE, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as silent, ThreadingHTTPServer(("127.0.0.1", 0), Wrong) as other:
         silent.bind(("127.0.0.1", 0))
@@ -435,13 +454,11 @@ def test_while_the_store_is_away_a_study_goes_on(make: Make, tmp_path: Path, mon
         tracker.study_ended("FINISHED")
     assert [t - 100 for t in tries] == [0, 1, 3, 7, 15, 31, 63, 123, 183, 199]
     assert caplog.text.count("does not answer; the study goes on") == 1
-    assert "202 entries are not in MLflow" in caplog.text
+    assert "203 entries are not in MLflow" in caplog.text
     assert "secret" not in caplog.text
     tracker.study_ended("FINISHED")
     assert tracker.undelivered == 0
-    (run,) = (
-        r for r in everything(MlflowClient(default_uri(tmp_path)))["runs"].values() if "loss" in r["history"]
-    )
+    (run,) = (r for r in everything(MlflowClient(default_uri(tmp_path)))["runs"].values() if "loss" in r["history"])
     assert [row[0] for row in run["history"]["loss"]] == list(range(200))
 
 
@@ -502,7 +519,7 @@ def test_a_server_may_hang_and_come_back(tmp_path: Path, empty_store: Path, port
     monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     server = serve(database, tmp_path / "files", port)
     try:
-        tracker = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, settings={})
+        tracker = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, params={})
         tracker.trial_started("t000", {"budget": 0.25, "mask": "hard"})
         # What the server has taken and not answered it does later: more than a kill, this could double rows.
         os.killpg(server.pid, signal.SIGSTOP)
@@ -518,7 +535,7 @@ def test_a_server_may_hang_and_come_back(tmp_path: Path, empty_store: Path, port
         with quiet():
             client = MlflowClient(uri)
             state = everything(client)
-            again = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, settings={})
+            again = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, params={})
             assert whole_study(again, tmp_path, point=point) == run_id
             for run in (after := everything(client))["runs"].values():
                 run.pop("end")

@@ -1,7 +1,7 @@
-"""A generator of small aerial-like scenes: a data set that is always at hand, in the sizes that are asked for.
+"""A generator of small aerial-like scenes: a data set that is always at hand, at the size that is asked for.
 
-Drawn with numpy and Pillow alone. What is drawn depends on (seed, class, index) and on nothing else, so asking
-for more images adds images and changes none, and the same scene can be had at several image sizes.
+Drawn with numpy and Pillow alone. What is drawn depends on (seed, class, index) and on nothing else, so
+asking for more images adds images and changes none, and the same scene can be had at several image sizes.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def generate(*, images_per_class: int, image_size: int, seed: int) -> Iterator[E
 
 def _draw(label: str, index: int, *, image_size: int, seed: int) -> bytes:
     """Return the scene `index` of the class `label` as the bytes of a PNG file."""
-    # Three streams: what is where, fine texture, and the camera. Only the second and third depend on the image
-    # size in how many numbers they draw, so the layout is the same at every size.
+    # Three streams: what is where, fine texture, and the camera. How many numbers the last two draw depends
+    # on the image size; the layout does not, and so is the same at every size.
     layout, grain, lens = np.random.default_rng((seed, CLASSES.index(label), index)).spawn(3)
     theme = THEMES[label]
     canvas = Canvas(layout, grain, image_size=image_size, metres=layout.uniform(*theme.metres))

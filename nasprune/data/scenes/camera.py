@@ -17,9 +17,7 @@ def photograph(drawing: Image.Image, rng: np.random.Generator, *, image_size: in
         image_size: side of the picture in pixels.
     """
     blur = rng.uniform(0.0, 0.6) * drawing.width / image_size * max(1.0, image_size / 96)
-    small = drawing.filter(ImageFilter.GaussianBlur(blur)).resize(
-        (image_size, image_size), Image.Resampling.BOX
-    )
+    small = drawing.filter(ImageFilter.GaussianBlur(blur)).resize((image_size, image_size), Image.Resampling.BOX)
     pixels = np.asarray(small, np.float32) / 255.0
 
     # Light: exposure, colour of the sky, a slope across the picture, and now and then the shadow of a cloud.

@@ -59,6 +59,8 @@ CARS: tuple[Colour, ...] = (
     (196, 182, 150),
 )
 PAINT: Colour = (232, 232, 226)
+YELLOW: Colour = (206, 170, 60)
+SHADE: Colour = (18, 22, 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,15 @@ def grey(rng: np.random.Generator, low: float, high: float) -> Colour:
 
 def shade(colour: Colour, factor: float) -> Colour:
     """Return the colour made darker (below 1) or lighter (above 1)."""
-    return clip((colour[0] * factor, colour[1] * factor, colour[2] * factor))
+    # Called for every tree and car: written out, it takes a third of the time of `clip`.
+    red, green, blue = colour
+    return min(255, int(red * factor)), min(255, int(green * factor)), min(255, int(blue * factor))
+
+
+def mix(first: Colour, last: Colour, share: float) -> Colour:
+    """Return the colour that lies `share` of the way from the first to the last."""
+    red, green, blue = (a + share * (b - a) for a, b in zip(first, last, strict=True))
+    return clip((red, green, blue))
 
 
 def clip(values: tuple[float, float, float]) -> Colour:

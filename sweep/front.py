@@ -1,0 +1,157 @@
+"""The front, its hypervolume and the choice of one point: pure functions of arrays and records."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nasprune.errors import SettingsError
+
+
+def on_front(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which points no other point beats.
+
+    A point is beaten by one that costs no more and is no less accurate, and better in one of the two. Of points
+    that are equal in both, the first stands for all.
+
+    Args:
+        cost: what each point costs, (N,), in any unit; less is better.
+        accuracy: validation accuracy of each, (N,); more is better.
+
+    Returns:
+        True for the points of the front, (N,).
+
+    Raises:
+        SettingsError: if the two differ in length, or hold what is not a finite number.
+    """
+    costs, accuracies = _columns(cost, accuracy)
+    # From cheap to dear, of equal cost the most accurate first, of equal points in their own order (the sort is
+    # stable): then a point is on the front if it is more accurate than all before it.
+    order = np.lexsort((-accuracies, costs))
+    ranked = accuracies[order]
+    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(ranked)[:-1]])
+    front = np.zeros(len(costs), dtype=bool)
+    front[order] = ranked > best_before[: len(ranked)]
+    return front
+
+
+def hypervolume(cost: ArrayLike, accuracy: ArrayLike, *, reference: tuple[float, float] = (1.0, 0.0)) -> float:
+    """Return the area of all that the points beat, between them and a reference.
+
+    With cost as the share of the dense network's MACs, accuracy in [0, 1] and the default reference (as dear as
+    dense, never right), it lies in [0, 1]: 0 with no point at all, 1 for one that is free and always right. It
+    grows whenever the front does, and never shrinks as points are added, which makes it an honest measure of an
+    unfinished study. A point that is not better than the reference in both adds nothing.
+
+    Args:
+        cost: share of the dense network's MACs, (N,), normally in (0, 1].
+        accuracy: validation accuracy, (N,), in [0, 1].
+        reference: cost and accuracy of the worst corner.
+
+    Returns:
+        The area, in cost times accuracy.
+
+    Raises:
+        SettingsError: if the two differ in length, or hold what is not a finite number.
+    """
+    costs, accuracies = _columns(cost, accuracy)
+    inside = on_front(costs, accuracies) & (costs < reference[0]) & (accuracies > reference[1])
+    costs, accuracies = costs[inside], accuracies[inside]
+    order = np.argsort(costs)
+    # Each point owns the strip from itself to the next dearer one, as high as it is accurate.
+    right = np.append(costs[order][1:], reference[0])
+    return float(np.sum((right - costs[order]) * (accuracies[order] - reference[1])))
+
+
+def choose(
+    points: Sequence[Mapping[str, Any]],
+    *,
+    max_macs_ratio: float | None = None,
+    min_accuracy: float | None = None,
+    point: str | None = None,
+) -> Mapping[str, Any]:
+    """Return one point by what is asked of it; exactly one of the three must be given.
+
+    Only validation accuracy is looked at, and but for a choice by name only the front.
+
+    Args:
+        points: records with `point`, `macs_ratio` and `val_accuracy`, such as the points of front.json.
+        max_macs_ratio: the most accurate point that costs at most this share of the dense MACs, in (0, 1].
+        min_accuracy: the cheapest point at least this accurate on the validation images, in [0, 1].
+        point: the point of this name.
+
+    Raises:
+        SettingsError: not exactly one was given, it is out of range, or no point fits; the message then names
+            the nearest that there is.
+    """
+    asked = {"max_macs_ratio": max_macs_ratio, "min_accuracy": min_accuracy, "point": point}
+    given = [f"{name}={value!r}" for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise SettingsError(
+            f"a point is chosen by exactly one of {', '.join(asked)}, but {' and '.join(given) or 'none'} was "
+            "given; give one"
+        )
+    for name, share in (("max_macs_ratio", max_macs_ratio), ("min_accuracy", min_accuracy)):
+        if share is not None and not 0 <= share <= 1:
+            raise SettingsError(f"{name} is a share from 0 to 1 (25 % is 0.25), but {share!r} was given")
+    if not points:
+        raise SettingsError("the study has no finished point to choose from; let a trial finish first")
+    if point is not None:
+        return _named(points, point)
+    front = on_front([each["macs_ratio"] for each in points], [each["val_accuracy"] for each in points])
+    # On a front the dearer point is the more accurate one.
+    ranked = sorted(
+        (each for each, good in zip(points, front, strict=True) if good), key=lambda each: each["macs_ratio"]
+    )
+    if max_macs_ratio is not None:
+        fitting = [each for each in ranked if each["macs_ratio"] <= max_macs_ratio]
+        if fitting:
+            return fitting[-1]
+        raise SettingsError(
+            f"no point costs at most {max_macs_ratio:.4g} of the dense MACs; the cheapest is "
+            f"{_shown(ranked[0])}: allow more, or run trials with a smaller budget"
+        )
+    fitting = [each for each in ranked if each["val_accuracy"] >= (min_accuracy or 0.0)]
+    if fitting:
+        return fitting[0]
+    raise SettingsError(
+        f"no point has a validation accuracy of {min_accuracy:.4g} or more; the most accurate is "
+        f"{_shown(ranked[-1])}: ask for less, or run trials with a larger budget"
+    )
+
+
+def _named(points: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the point of this name."""
+    by_name = {str(each["point"]): each for each in points}
+    if name in by_name:
+        return by_name[name]
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.0)
+    raise SettingsError(
+        f"there is no point {name!r} among the {len(by_name)} of this study; the nearest name is "
+        f"{_shown(by_name[near[0]])}"
+    )
+
+
+def _shown(point: Mapping[str, Any]) -> str:
+    return f"{point['point']} (MACs share {point['macs_ratio']:.4f}, accuracy {point['val_accuracy']:.4f})"
+
+
+def _columns(cost: ArrayLike, accuracy: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both as (N,) arrays of finite numbers."""
+    costs, accuracies = np.asarray(cost, np.float64), np.asarray(accuracy, np.float64)
+    if costs.ndim != 1 or costs.shape != accuracies.shape:
+        raise SettingsError(
+            f"a front needs one cost and one accuracy a point, but shapes {costs.shape} and {accuracies.shape} "
+            "were given"
+        )
+    for name, column in (("cost", costs), ("accuracy", accuracies)):
+        if not np.isfinite(column).all():
+            first = int(np.flatnonzero(~np.isfinite(column))[0])
+            raise SettingsError(
+                f"the {name} of point {first} is {column[first]}; only finished, measured points can be compared"
+            )
+    return costs, accuracies

@@ -1,0 +1,243 @@
+"""`uv run sweep/promote.py`: choose a point, measure it again, register it, and let an alias point at it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+
+from nasprune.errors import ArtifactError, SettingsError
+from sweep.commandline import OneLineParser, command
+from sweep.front import choose
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from sweep.mlflow_client import Connection
+    from sweep.registry import Promotion
+
+VERIFY = (sys.executable, "-m", "nasprune.verify")
+"""Measures a point's files in a process of its own, which shares nothing with this one but the disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A point's files, measured again.
+
+    Attributes:
+        test_accuracy: Of the rebuilt network, in 0..1.
+        onnx_test_accuracy: Of the ONNX file, in 0..1.
+        images: How many were tested.
+    """
+
+    test_accuracy: float
+    onnx_test_accuracy: float
+    images: int
+
+
+def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
+    """Promote the point that the arguments describe.
+
+    Args:
+        arguments: See `--help`.
+        verifier: The program that measures a point's files.
+
+    Raises:
+        NaspruneError: With what the user can mend; then nothing was registered and no alias moved.
+    """
+    given = parse(arguments)
+    study = given.storage / given.study
+    front = read_front(study, given.storage)
+    point = choose(
+        front["points"],
+        max_macs_ratio=given.max_macs_ratio,
+        min_accuracy=given.min_accuracy,
+        point=given.point,
+    )
+    directory = study / point["artifact"]
+    # Heavy imports wait until the flags are known to be right.
+    from nasprune.artifact import ONNX, read_record
+    from sweep.mlflow_client import connect
+    from sweep.registry import register, tracked_model
+
+    record = read_record(directory)
+    connection = connect(given.tracking_uri, given.storage)
+    model = tracked_model(connection, given.study, record, directory / ONNX)
+    measured = measure(directory, given.storage / "shared" / "data", verifier)
+    check(record, measured)
+    name = given.name or f"{record['dataset']}-{record['network']}"
+    promotion = register(connection, model, name, given.alias, given.study, record)
+    sys.stdout.write(report(given, record, measured, promotion, connection))
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line's values, checked.
+
+    Raises:
+        SettingsError: If a flag is unknown or missing, or a value is not of its kind.
+    """
+    parser = OneLineParser(
+        prog="sweep/promote.py",
+        description="Choose a point of a study's front, verify it in a fresh process, register it under an alias.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--study", required=True, metavar="NAME", help="the study that left the front")
+    parser.add_argument(
+        "--storage", type=Path, default=Path("runs"), metavar="DIR", help="where studies are (default: runs)"
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--max-macs-ratio", type=float, metavar="R", help="the most accurate with at most this share of the MACs"
+    )
+    which.add_argument(
+        "--min-accuracy", type=float, metavar="A", help="the cheapest of at least this validation accuracy, in 0..1"
+    )
+    which.add_argument("--point", metavar="ID", help="this very point, on the front or not")
+    parser.add_argument("--alias", required=True, metavar="NAME", help="what to call it, for example champion")
+    parser.add_argument("--name", help="the registered model (default: <dataset>-<network>)")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store or server (default: SQLite under the storage)"
+    )
+    given = parser.parse_args(arguments)
+    # MLflow's own rules, checked before minutes of measuring rather than after.
+    if not re.fullmatch(r"[\w-]{1,255}", given.alias, re.ASCII) or re.fullmatch(r"v\d+|latest", given.alias, re.I):
+        raise SettingsError(
+            f"alias '{given.alias}' given; expected letters, digits, '_' and '-', and neither latest nor v1, v2, ..."
+        )
+    if given.name is not None and (not given.name.strip() or set(given.name) & set("/:'\"")):
+        raise SettingsError(f"name '{given.name}' given; expected one without slashes, colons and quotes")
+    given.storage = given.storage.absolute()
+    return given
+
+
+def read_front(study: Path, storage: Path) -> dict[str, Any]:
+    """The content of a study's front.json.
+
+    Raises:
+        SettingsError: If there is no such study.
+        ArtifactError: If the file is damaged.
+    """
+    path = study / "front.json"
+    try:
+        front = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(front["points"], list):
+            raise TypeError("points are not a list")  # noqa: TRY301  # one way out for all damage
+    except OSError as problem:
+        known = sorted(found.parent.name for found in storage.glob("*/front.json"))
+        raise SettingsError(
+            f"study '{study.name}' given; expected one with a front.json under {storage} "
+            f"(there: {', '.join(known) or 'none'}); check --study and --storage"
+        ) from problem
+    except (ValueError, KeyError, TypeError) as problem:
+        raise ArtifactError(f"{path} is damaged ({problem}); run the study again to write it anew") from problem
+    return dict(front)
+
+
+def measure(directory: Path, data: Path, verifier: Sequence[str] = VERIFY) -> Measured:
+    """Measure a point's files in a fresh process.
+
+    Args:
+        directory: The point's folder.
+        data: Where packed data sets live.
+        verifier: The program; prints one JSON object as its last line.
+
+    Raises:
+        ArtifactError: If it cannot, with what it says.
+    """
+    done = subprocess.run(
+        [*verifier, str(directory), "--data-dir", str(data)], capture_output=True, text=True, check=False
+    )
+    try:
+        if done.returncode:
+            raise ValueError  # noqa: TRY301  # one way out for all failures
+        values = json.loads(done.stdout.strip().splitlines()[-1])
+        return Measured(
+            test_accuracy=float(values["test_accuracy"]),
+            onnx_test_accuracy=float(values["onnx_test_accuracy"]),
+            images=int(values["images"]),
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as problem:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        reason = said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}"
+        raise ArtifactError(f"{directory} cannot be verified, so it is not promoted: {reason}") from problem
+
+
+def check(record: Mapping[str, Any], measured: Measured) -> None:
+    """Refuse a point that does not measure what was logged.
+
+    One image may change sides between machines and runtimes, by rounding; two may not.
+
+    Raises:
+        ArtifactError: If an accuracy differs by more.
+    """
+    for what, value in (("network", measured.test_accuracy), ("ONNX file", measured.onnx_test_accuracy)):
+        images = abs(value - record["test_accuracy"]) * measured.images
+        if not images <= 1 + 1e-6:
+            raise ArtifactError(
+                f"the {what} of point {record['point']} has test accuracy {value:.4f} on {measured.images} images, "
+                f"logged was {record['test_accuracy']:.4f}; expected at most one image between them, so it is not "
+                "promoted; restore the point's folder and the data, or promote another point"
+            )
+
+
+def report(
+    given: argparse.Namespace,
+    record: Mapping[str, Any],
+    measured: Measured,
+    promotion: Promotion,
+    connection: Connection,
+) -> str:
+    """What to tell: what was promoted, how to load it, how to go back."""
+    side = record["image_size"]
+    alias, name = given.alias, promotion.name
+    lines = [
+        f"{name} version {promotion.version} is {alias}: point {record['point']} of study {given.study}, "
+        f"{record['macs_ratio']:.1%} of the dense MACs, validation accuracy {record['val_accuracy']:.1%}",
+        f"verified in a fresh process on {measured.images} test images: network {measured.test_accuracy:.1%}, "
+        f"ONNX {measured.onnx_test_accuracy:.1%}, logged {record['test_accuracy']:.1%}",
+        "",
+        "load it, where mlflow and onnxruntime are installed:",
+        "    import mlflow",
+        f'    mlflow.set_tracking_uri("{connection.shown}")',
+        f'    model = mlflow.pyfunc.load_model("models:/{name}@{alias}")',
+        f'    logits = model.predict(images)["logits"]  # float32 (batch, 3, {side}, {side}), RGB in [0, 1]',
+        f'    # or the file itself: mlflow.onnx.load_model("models:/{name}@{alias}")',
+        "",
+    ]
+    if promotion.previous is None:
+        lines.append(f"roll back: nothing else was {alias} before")
+    else:
+        lines += [
+            f"roll back, to version {promotion.previous[0]} that was {alias} before:",
+            "    " + roll_back(given, promotion, connection),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def roll_back(given: argparse.Namespace, promotion: Promotion, connection: Connection) -> str:
+    """The command that gives the alias back."""
+    version, tags = promotion.previous or ("", {})
+    if not {"study", "point"} <= tags.keys():  # a version that this project did not make
+        return (
+            f"python -c \"from mlflow import MlflowClient; MlflowClient('{connection.shown}')"
+            f".set_registered_model_alias('{promotion.name}', '{given.alias}', '{version}')\""
+        )
+    words = ["uv", "run", "sweep/promote.py", "--study", tags["study"], "--storage", str(given.storage)]
+    words += ["--point", tags["point"], "--alias", given.alias, "--name", promotion.name]
+    if given.tracking_uri:
+        words += ["--tracking-uri", connection.shown]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    command(main)

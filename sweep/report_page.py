@@ -1,0 +1,245 @@
+"""The front as one page for a browser: plotly's code is inside, so it works without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from math import log10
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from sweep.report_view import View, count, look, percent, widths_summary
+
+_INK, _QUIET, _GRID = "#1b1f24", "#5b6470", "#e3e6ea"
+_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ margin: 0 auto; max-width: 1120px; padding: 28px 24px 48px; background: #fff; color: #1b1f24;
+  font: 15px/1.5 {font}; }}
+h1 {{ font-size: 22px; margin: 0; }}
+p {{ margin: 4px 0 8px; color: #5b6470; }}
+.chart {{ height: 540px; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
+th {{ color: #5b6470; font-weight: 600; }}
+th:first-child, td:first-child, td:last-child, th:last-child {{ text-align: left; }}
+td:last-child {{ color: #5b6470; white-space: normal; }}
+.dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
+</style>
+<script>{plotly}</script>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{subtitle}</p>
+<div class="chart">{chart}</div>
+<div class="wide"><table>
+<thead><tr><th>point</th><th>budget</th><th>MACs share</th><th>MACs</th><th>params</th><th>validation</th>
+<th>test</th><th>widths</th></tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>
+<p>The table holds the dense network and the front. Validation accuracy chooses; test accuracy is measured once a
+point and only reported.</p>
+</body>
+</html>
+"""
+
+
+def page(front: Mapping[str, Any]) -> str:
+    """Return the front, the content of front.json, as a complete HTML page."""
+    view = look(front)
+    chart = figure(view).to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id="front",
+        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+    )
+    return _PAGE.format(
+        title=escape(view.title),
+        subtitle=escape(view.subtitle),
+        font=_FONT,
+        plotly=get_plotlyjs(),
+        chart=chart,
+        rows="\n".join(_rows(view)),
+    )
+
+
+def figure(view: View) -> go.Figure:
+    """Return the front as an interactive figure."""
+    drawn = go.Figure()
+    x, y = view.stairs
+    if len(x):
+        drawn.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                name="front",
+                line={"color": _INK, "width": 2},
+                hoverinfo="skip",
+                legendrank=1,
+            )
+        )
+    for budget in view.budgets:
+        drawn.add_trace(_points(view, budget))
+    drawn.add_trace(_dense(view))
+    level = view.dense["val_accuracy"]
+    drawn.add_hline(y=level, line={"color": _QUIET, "width": 1.4, "dash": "dash"}, layer="below")
+    drawn.add_annotation(
+        x=0,
+        xref="paper",
+        xanchor="left",
+        y=level,
+        yanchor="bottom",
+        text=f"dense network, {percent(level)}",
+        showarrow=False,
+        font={"size": 13, "color": _QUIET},
+    )
+    for index in _labelled(view):
+        drawn.add_annotation(
+            x=log10(view.shares[index]),  # on a log axis plotly wants the logarithm here, and only here
+            y=view.accuracies[index],
+            text=percent(view.accuracies[index]),
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
+            xshift=-4,
+            yshift=3,
+            font={"size": 12, "color": _INK},
+        )
+    _layout(drawn, view)
+    return drawn
+
+
+def _points(view: View, budget: float) -> go.Scatter:
+    """Return the points of one budget."""
+    on_front = set(view.front.tolist())
+    chosen = [index for index, point in enumerate(view.points) if float(point["budget"]) == budget]
+    best = [index in on_front for index in chosen]
+    return go.Scatter(
+        x=view.shares[chosen],
+        y=view.accuracies[chosen],
+        mode="markers",
+        name=f"{100 * budget:g} %",
+        text=[_hover(view.points[index], index in on_front) for index in chosen],
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "color": view.colour(budget),
+            "size": [13 if good else 8 for good in best],
+            "opacity": [1.0 if good else 0.55 for good in best],
+            "line": {"color": "white", "width": [1.5 if good else 0 for good in best]},
+        },
+    )
+
+
+def _dense(view: View) -> go.Scatter:
+    """Return the dense network as a point."""
+    dense = view.dense
+    text = (
+        f"<b>dense network</b><br>validation {percent(dense['val_accuracy'], 2)}"
+        f"<br>test {percent(dense['test_accuracy'], 2)}<br>{dense['macs']:,} MACs<br>{dense['params']:,} params"
+    )
+    return go.Scatter(
+        x=[1.0],
+        y=[dense["val_accuracy"]],
+        mode="markers",
+        name="dense",
+        text=[text],
+        hovertemplate="%{text}<extra></extra>",
+        marker={"symbol": "diamond", "size": 13, "color": _INK, "line": {"color": "white", "width": 1.5}},
+    )
+
+
+def _hover(point: Mapping[str, Any], on_front: bool) -> str:
+    lines = [
+        f"<b>{escape(str(point['point']))}</b>{' · on the front' if on_front else ''}",
+        f"trial {escape(str(point['trial']))} · budget {100 * point['budget']:g} %",
+        f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}",
+        f"{point['macs']:,} MACs · {percent(point['macs_ratio'], 2)} of dense",
+        f"{point['params']:,} params",
+        escape(widths_summary(point["widths"])),
+    ]
+    return "<br>".join(lines)
+
+
+def _labelled(view: View) -> list[int]:
+    """Return points of the front that stand far enough apart to be labelled, the most accurate first."""
+    height, width = view.top - view.floor, log10(view.cost_range[1] / view.cost_range[0])
+    chosen: list[int] = []
+    dense = view.dense["val_accuracy"]
+    for index in view.front[::-1].tolist():
+        x, y = log10(view.shares[index]) / width, view.accuracies[index] / height
+        others = [(log10(view.shares[i]) / width, view.accuracies[i] / height) for i in chosen]
+        clear = all(abs(x - a) > 0.06 or abs(y - b) > 0.045 for a, b in others)
+        # Nor across the dashed line, nor over its name at the left.
+        below_line, above_line = y < dense / height - 0.05, y > dense / height + 0.005
+        if clear and (below_line or above_line):
+            chosen.append(index)
+    return chosen
+
+
+def _layout(drawn: go.Figure, view: View) -> None:
+    """Set axes, legend and fonts."""
+    low, high = view.cost_range
+    axis = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"color": _QUIET}, "linecolor": "#9aa3ad"}
+    drawn.update_layout(
+        template="none",
+        font={"family": _FONT, "size": 14, "color": _INK},
+        margin={"l": 74, "r": 20, "t": 16, "b": 62},
+        hoverlabel={"bgcolor": "white", "bordercolor": "#9aa3ad", "font": {"color": _INK}, "align": "left"},
+        legend={
+            "title": {"text": "wanted share (budget)", "font": {"color": _QUIET, "size": 13}},
+            "x": 0.995,
+            "y": 0.02,
+            "xanchor": "right",
+            "yanchor": "bottom",
+            "bgcolor": "rgba(255,255,255,0.85)",
+            "itemsizing": "constant",
+        },
+        xaxis={
+            **axis,
+            "type": "log",
+            "range": [log10(low), log10(high)],
+            "tickvals": view.cost_ticks,
+            "ticktext": [f"{100 * tick:g} %" for tick in view.cost_ticks],
+            "title": f"multiply-adds of one image, share of the dense network's {count(view.dense['macs'])}",
+            "showline": True,
+        },
+        yaxis={**axis, "range": [view.floor, view.top], "tickformat": ".4~p", "title": "validation accuracy"},
+    )
+
+
+def _rows(view: View) -> list[str]:
+    """Return the rows of the table: dense, then the front from dear to cheap."""
+    rows = [_row("dense", "", 1.0, view.dense, "")]
+    for index in view.front[::-1]:
+        point = view.points[index]
+        budget = float(point["budget"])
+        dot = f'<span class="dot" style="background:{view.colour(budget)}"></span>'
+        name = dot + escape(str(point["point"]))
+        widths = escape(widths_summary(point["widths"]))
+        rows.append(_row(name, f"{100 * budget:g} %", point["macs_ratio"], point, widths))
+    return rows
+
+
+def _row(name: str, budget: str, share: float, record: Mapping[str, Any], widths: str) -> str:
+    cells = (
+        name,
+        budget,
+        percent(share),
+        count(record["macs"]),
+        count(record["params"]),
+        percent(record["val_accuracy"], 2),
+        percent(record["test_accuracy"], 2),
+        widths,
+    )
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,64 @@
+"""The front as text: a table for the terminal, a note for MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from sweep.report_view import View, count, look, percent
+
+_COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
+_MOST_ROWS = 40  # of a note: MLflow holds about 8,000 characters
+
+
+def table(front: Mapping[str, Any]) -> Table:
+    """Return the front, the content of front.json, for the terminal: dense first, then from dear to cheap."""
+    view = look(front)
+    # As `Text`, because a title is otherwise read for marks in square brackets, and names may hold such.
+    drawn = Table(title=Text(view.title), caption=Text(view.subtitle), header_style="bold")
+    for column in _COLUMNS:
+        drawn.add_column(column, justify="left" if column == "point" else "right", no_wrap=True)
+    for number, row in enumerate(_rows(view)):
+        drawn.add_row(*(Text(cell) for cell in row), style="dim" if number == 0 else None)
+    return drawn
+
+
+def markdown(front: Mapping[str, Any]) -> str:
+    """Return the front, the content of front.json, as a note in Markdown."""
+    view = look(front)
+    rows = _rows(view)
+    lines = [f"**{_plain(view.title)}**", "", _plain(view.subtitle), ""]
+    lines += [f"| {' | '.join(_COLUMNS)} |", f"|:--{'|--:' * (len(_COLUMNS) - 1)}|"]
+    lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
+    if len(rows) > _MOST_ROWS + 1:
+        lines += ["", f"and {len(rows) - _MOST_ROWS - 1} more on the front: see front.html or front.json"]
+    lines += ["", "Validation accuracy chooses; test accuracy is measured once a point and only reported."]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(view: View) -> list[tuple[str, ...]]:
+    """Return one row of cells for dense, and one for each point of the front."""
+    rows = [("dense", 1.0, 1.0, view.dense)]
+    for index in view.front[::-1]:
+        point = view.points[index]
+        rows.append((str(point["point"]), float(point["budget"]), float(point["macs_ratio"]), point))
+    return [
+        (
+            name,
+            "" if record is view.dense else f"{100 * budget:g} %",
+            percent(share),
+            count(record["macs"]),
+            count(record["params"]),
+            percent(record["val_accuracy"], 2),
+            percent(record["test_accuracy"], 2),
+        )
+        for name, budget, share, record in rows
+    ]
+
+
+def _plain(text: str) -> str:
+    """Return text with the signs that Markdown reads made harmless."""
+    return "".join(f"\\{sign}" if sign in "\\|*_`<[#" else sign for sign in text)

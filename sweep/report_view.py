@@ -1,0 +1,141 @@
+"""What every form of the report shows: the front's numbers as columns, its names as words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasprune.data.catalog import CATALOG
+
+_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+_WIDEST = 0.05  # the cost axis always reaches from this share of the dense MACs to all of them
+
+# Dark blue over green to ochre: of steady lightness steps, so it can be read by the colour-blind and in grey.
+_SCALE = np.array([[46, 35, 108], [48, 92, 141], [32, 145, 140], [94, 186, 92], [214, 178, 42]], float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A front, ready to be drawn; everything by points is in the order of the record."""
+
+    title: str
+    subtitle: str
+    dense: Mapping[str, Any]
+    points: tuple[Mapping[str, Any], ...]
+    shares: NDArray[np.float64]  # of the dense MACs, (N,)
+    accuracies: NDArray[np.float64]  # on the validation images, (N,)
+    front: NDArray[np.intp]  # which points are on the front, cheap ones first
+    budgets: tuple[float, ...]  # that occur, rising
+    floor: float  # lowest accuracy the axis shows
+    top: float  # highest accuracy the axis shows
+
+    @property
+    def low(self) -> NDArray[np.bool_]:
+        """Which points lie below the axis, (N,)."""
+        return self.accuracies < self.floor
+
+    @property
+    def cost_range(self) -> tuple[float, float]:
+        """Least and greatest share on the cost axis."""
+        least = min(_WIDEST, float(self.shares.min()) if len(self.shares) else 1.0)
+        return least * 0.86, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0)
+
+    @property
+    def cost_ticks(self) -> list[float]:
+        """Shares to be marked on the cost axis."""
+        low, high = self.cost_range
+        return [tick for tick in _TICKS if low <= tick <= high]
+
+    @property
+    def stairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Corners of the front as a staircase, from the axis up to dense: shares and accuracies, both (corners,).
+
+        It says what accuracy can be had for a cost, so it rises at a point and stays level until the next.
+        """
+        if not len(self.front):
+            return np.array([]), np.array([])
+        x, y = self.shares[self.front], self.accuracies[self.front]
+        end = max(1.0, float(x[-1]))
+        return np.append(np.repeat(x, 2), end), np.concatenate([[self.floor], np.repeat(y, 2)])
+
+    def colour(self, budget: float) -> str:
+        """Return the colour of a budget, "#rrggbb": small budgets are dark."""
+        place = self.budgets.index(budget) / max(1, len(self.budgets) - 1) * (len(_SCALE) - 1)
+        mixed = [np.interp(place, np.arange(len(_SCALE)), channel) for channel in _SCALE.T]
+        return "#" + "".join(f"{round(value):02x}" for value in mixed)
+
+
+def look(front: Mapping[str, Any]) -> View:
+    """Return the content of front.json, ready to be drawn."""
+    dense, points = front["dense"], tuple(front["points"])
+    shares = np.array([point["macs_ratio"] for point in points], dtype=np.float64)
+    accuracies = np.array([point["val_accuracy"] for point in points], dtype=np.float64)
+    best = np.flatnonzero([point["on_front"] for point in points])
+    best = best[np.argsort(shares[best], kind="stable")]
+    floor, top = _accuracy_range(accuracies, accuracies[best], dense["val_accuracy"])
+    named = {**dense, **(points[0] if points else {}), **front}
+    parts = (_dataset(named.get("dataset")), named.get("network"))
+    study = [f"study {named['study']}"] if named.get("study") else []
+    counts = f"{len(points)} point{'s' * (len(points) != 1)}, {len(best)} on the front" if points else "no point yet"
+    return View(
+        title="Accuracy over cost" + "".join(f" · {part}" for part in parts if part),
+        subtitle=" · ".join([*study, counts, f"dense: {count(dense['macs'])} MACs, {percent(dense['val_accuracy'])}"]),
+        dense=dense,
+        points=points,
+        shares=shares,
+        accuracies=accuracies,
+        front=best,
+        budgets=tuple(sorted({float(point["budget"]) for point in points})),
+        floor=floor,
+        top=top,
+    )
+
+
+def _accuracy_range(everything: NDArray[np.float64], best: NDArray[np.float64], dense: float) -> tuple[float, float]:
+    """Return the accuracies between which the axis runs.
+
+    A trial that collapsed to chance must not press the front into a line: points far below it are marked at the
+    edge instead.
+    """
+    top = max([dense, *best])
+    bottom = min([dense, *best])
+    spread = max(top - bottom, 0.02)
+    lowest = float(everything.min()) if len(everything) else bottom
+    floor = lowest - 0.08 * spread if lowest >= bottom - 1.2 * spread else bottom - 0.6 * spread
+    room = top - floor
+    return max(0.0, floor), min(top + 0.16 * room, 1.0 + 0.06 * room)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as per cent: 0.914 as "91.4 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def count(number: float) -> str:
+    """Return a large count in three digits and a unit: 557,000,000 as "557 M"."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:
+            scaled = number / size
+            return f"{scaled:.{max(0, 2 - math.floor(math.log10(scaled) + 1e-3))}f} {unit}"
+    return f"{number:.0f}"
+
+
+def widths_summary(widths: Mapping[str, int], most: int = 4) -> str:
+    """Return how many channels the groups keep, in a few words."""
+    if not widths:
+        return "no groups"
+    shown = ", ".join(f"{name} {kept}" for name, kept in list(widths.items())[:most])
+    rest = f", and {len(widths) - most} more" if len(widths) > most else ""
+    return f"{sum(widths.values())} channels in {len(widths)} groups: {shown}{rest}"
+
+
+def _dataset(name: str | None) -> str | None:
+    """Return what the community calls a data set."""
+    if name == "scenes":
+        return "generated scenes"
+    return CATALOG[name].title if name in CATALOG else name

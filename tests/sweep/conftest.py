@@ -1,0 +1,31 @@
+"""A tracking store that several test files start from."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sweep.mlflow_client import connect
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A store with its tables: making them takes seconds, copying them none."""
+    storage = tmp_path_factory.mktemp("empty")
+    connect(None, storage)
+    whole = storage / "whole.db"
+    with closing(sqlite3.connect(storage / "mlflow" / "mlflow.db")) as database:
+        database.execute(f"VACUUM INTO '{whole}'")  # the file alone lacks what is written ahead
+    return whole
+
+
+@pytest.fixture
+def storage(tmp_path: Path, empty_store: Path) -> Path:
+    """A storage folder with an empty store."""
+    store = tmp_path / "mlflow" / "mlflow.db"
+    store.parent.mkdir()
+    store.write_bytes(empty_store.read_bytes())
+    return tmp_path

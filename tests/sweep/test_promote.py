@@ -1,0 +1,279 @@
+"""Promotion's laws: only what measures as logged, once, and always with a way back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from nasprune.errors import ArtifactError, NaspruneError, SettingsError
+from sweep import promote
+from sweep.mlflow_client import default_uri, quiet
+from sweep.tracking import Tracker
+from tests.sweep.example_points import SIDE, write_point
+
+ROOT = Path(promote.__file__).parent.parent
+RECORDS = {
+    "t000-50pct": {"macs_ratio": 0.49, "val_accuracy": 0.95, "budget": 0.5},
+    "t001-25pct": {"macs_ratio": 0.24, "val_accuracy": 0.9},
+    "t002-25pct": {"macs_ratio": 0.25, "val_accuracy": 0.5},
+}
+Verifier = Callable[..., list[str]]
+Promote = Callable[..., int]
+
+
+@pytest.fixture
+def study(storage: Path) -> Path:
+    """A finished, tracked study of three points; the last is not on its front."""
+    tracker = Tracker(study="s", dataset="scenes", storage=storage, params={})
+    points = []
+    for seed, (point, changes) in enumerate(RECORDS.items()):
+        directory = write_point(storage / "s", point, seed=seed, **changes)
+        record = json.loads((directory / "point.json").read_text())
+        tracker.point(record["trial"], directory)
+        points.append({**record, "artifact": f"points/{point}", "on_front": point != "t002-25pct"})
+    tracker.study_ended("FINISHED")
+    (storage / "s" / "front.json").write_text(json.dumps({"dense": {}, "points": points}))
+    return storage / "s"
+
+
+@pytest.fixture
+def verifier(tmp_path: Path) -> Verifier:
+    """Makes programs that say they measured a point, and note what they were asked."""
+
+    def build(test: float = 0.875, onnx: float = 0.875, images: int = 8, *, code: int = 0, text: str = "") -> list[str]:
+        said = text or json.dumps({"test_accuracy": test, "onnx_test_accuracy": onnx, "images": images})
+        program = tmp_path / "verifier.py"
+        program.write_text(
+            "import sys\n"
+            f"open({str(tmp_path / 'asked')!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+            "print('a library says hello')\n"
+            f"print({said!r}, file=sys.stderr if {code} else sys.stdout)\n"
+            f"sys.exit({code})\n"
+        )
+        return [sys.executable, str(program)]
+
+    return build
+
+
+@pytest.fixture
+def run(study: Path, storage: Path, verifier: Verifier) -> Promote:
+    def build(*flags: str, alias: str = "champion", program: list[str] | None = None) -> int:
+        arguments = ["--study", "s", "--storage", str(storage), "--alias", alias, *flags]
+        return promote.main(arguments, verifier=program or verifier())
+
+    return build
+
+
+def registry(storage: Path, name: str = "scenes-resnet10") -> tuple[dict[str, str], dict[int, str]]:
+    """Aliases and versions, the latter by number with their point."""
+    client = MlflowClient(default_uri(storage))
+    with quiet():
+        if not client.search_registered_models(f"name = '{name}'"):
+            return {}, {}
+        aliases = {key: str(value) for key, value in client.get_registered_model(name).aliases.items()}
+        versions = {int(v.version): v.tags["point"] for v in client.search_model_versions(f"name = '{name}'")}
+    return aliases, versions
+
+
+def test_the_chosen_point_is_verified_registered_and_named(run: Promote, storage: Path, study: Path, capfd):
+    assert run("--max-macs-ratio", "0.3") == 0
+    assert registry(storage) == ({"champion": "1"}, {1: "t001-25pct"})
+    asked = (storage / "asked").read_text().splitlines()
+    assert asked == [f"{study / 'points' / 't001-25pct'} --data-dir {storage / 'shared' / 'data'}"]
+    version = MlflowClient(default_uri(storage)).get_model_version_by_alias("scenes-resnet10", "champion")
+    assert version.tags == {
+        "study": "s",
+        "trial": "t001",
+        "point": "t001-25pct",
+        "commit": "abc123",
+        "data_hash": "d" * 64,
+        "macs_ratio": "0.24",
+        "val_accuracy": "0.9",
+        "test_accuracy": "0.875",
+    }
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    assert "scenes-resnet10 version 1 is champion: point t001-25pct of study s" in printed.out
+    assert "roll back: nothing else was champion before" in printed.out
+
+
+def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Path, capfd):
+    run("--min-accuracy", "0.92")
+    lines = [line.strip() for line in capfd.readouterr().out.splitlines() if line.startswith("    ")]
+    images = np.random.default_rng(0).random((2, 3, SIDE, SIDE), dtype=np.float32)
+    before = mlflow.get_tracking_uri()
+    try:
+        with quiet():
+            scope: dict = {"images": images}
+            exec("\n".join(lines), scope)
+            raw = mlflow.onnx.load_model("models:/scenes-resnet10@champion")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert scope["logits"].shape == (2, 3)
+    assert raw.SerializeToString() == (study / "points" / "t000-50pct" / "model.onnx").read_bytes()
+
+
+def test_a_point_is_registered_once(run: Promote, storage: Path):
+    for _ in range(2):
+        run("--point", "t001-25pct")
+    run("--point", "t001-25pct", alias="candidate")
+    assert registry(storage) == ({"champion": "1", "candidate": "1"}, {1: "t001-25pct"})
+    client = MlflowClient(default_uri(storage))
+    experiment = client.get_experiment_by_name("scenes").experiment_id
+    (model,) = client.search_logged_models([experiment], filter_string="params.point = 't001-25pct'")
+    (link,) = json.loads(model.tags["mlflow.modelVersions"])
+    assert (link["name"], str(link["version"])) == ("scenes-resnet10", "1")
+
+
+def test_the_printed_roll_back_rolls_back(run: Promote, storage: Path, verifier: Verifier, capfd):
+    run("--point", "t000-50pct", "--name", "my model")
+    run("--point", "t001-25pct", "--name", "my model")
+    assert registry(storage, "my model")[0] == {"champion": "2"}
+    out = capfd.readouterr().out
+    assert "roll back, to version 1 that was champion before:" in out
+    words = shlex.split(out.strip().splitlines()[-1])
+    assert words[:3] == ["uv", "run", "sweep/promote.py"]
+    promote.main(words[3:], verifier=verifier())
+    assert registry(storage, "my model") == ({"champion": "1"}, {1: "t000-50pct", 2: "t001-25pct"})
+
+
+def test_a_version_of_other_origin_can_be_rolled_back_to(run: Promote, storage: Path, tmp_path: Path, capfd):
+    client = MlflowClient(default_uri(storage))
+    with quiet():
+        client.create_registered_model("scenes-resnet10")
+        client.create_model_version("scenes-resnet10", source=str(tmp_path))
+        client.set_registered_model_alias("scenes-resnet10", "champion", "1")
+    run("--point", "t001-25pct")
+    command = shlex.split(capfd.readouterr().out.strip().splitlines()[-1])
+    assert command[:2] == ["python", "-c"]
+    with quiet():
+        exec(command[2])
+        assert client.get_model_version_by_alias("scenes-resnet10", "champion").version in (1, "1")
+
+
+def test_a_kill_before_the_alias_moves_leaves_the_old_one(run: Promote, storage: Path, monkeypatch):
+    run("--point", "t000-50pct")
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run("--point", "t001-25pct")
+    assert registry(storage)[0] == {"champion": "1"}
+    run("--point", "t001-25pct")
+    assert registry(storage) == ({"champion": "2"}, {1: "t000-50pct", 2: "t001-25pct"})
+
+
+@pytest.mark.parametrize(("test", "onnx", "fits"), [(0.75, 1.0, True), (0.625, 0.875, False), (0.875, 0.625, False)])
+def test_one_image_may_change_sides_and_no_more(run: Promote, storage: Path, verifier: Verifier, test, onnx, fits):
+    if fits:
+        run("--point", "t001-25pct", program=verifier(test, onnx))
+        return
+    with pytest.raises(ArtifactError, match="at most one image"):
+        run("--point", "t001-25pct", program=verifier(test, onnx))
+    assert registry(storage) == ({}, {})
+
+
+def test_an_accuracy_that_is_no_number_is_refused(run: Promote, storage: Path, verifier: Verifier):
+    with pytest.raises(ArtifactError, match="test accuracy nan"):
+        run("--point", "t001-25pct", program=verifier(float("nan")))
+    assert registry(storage) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ({"code": 2, "text": "error: weights.safetensors is damaged"}, "not promoted: weights.safetensors is damaged"),
+        ({"code": -9}, "not promoted: "),
+        ({"text": "not JSON"}, "not promoted: not JSON"),
+        ({"text": "{}"}, "not promoted: "),
+    ],
+)
+def test_what_cannot_be_verified_is_not_promoted(run: Promote, storage: Path, verifier: Verifier, program, reason):
+    with pytest.raises(ArtifactError, match=reason):
+        run("--point", "t001-25pct", program=verifier(**program))
+    assert registry(storage) == ({}, {})
+
+
+def test_another_file_than_the_tracked_one_is_refused(run: Promote, storage: Path, study: Path):
+    (study / "points" / "t001-25pct" / "model.onnx").write_bytes(b"another")
+    with pytest.raises(ArtifactError, match="differs from the model tracked"):
+        run("--point", "t001-25pct")
+    assert not (storage / "asked").exists()
+
+
+def test_a_point_that_is_not_tracked_is_refused_before_it_is_measured(run: Promote, storage: Path, empty_store: Path):
+    other = storage / "other.db"
+    other.write_bytes(empty_store.read_bytes())
+    with pytest.raises(SettingsError, match="is not in sqlite:///"):
+        run("--point", "t001-25pct", "--tracking-uri", f"sqlite:///{other}")
+    assert not (storage / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--max-macs-ratio", "0.1"], "0.1"),
+        (["--min-accuracy", "0.99"], "0.99"),
+        (["--min-accuracy", "93"], "93"),
+        (["--min-accuracy", "high"], "invalid float value"),
+        (["--point", "t009"], "t009"),
+        ([], "one of the arguments"),
+        (["--point", "t001-25pct", "--min-accuracy", "0.5"], "not allowed with"),
+        (["--point", "t001-25pct", "--alais", "x"], "unrecognized arguments: --alais"),
+        (["--point", "t001-25pct", "--alias", "latest"], "alias 'latest'"),
+        (["--point", "t001-25pct", "--alias", "v1"], "alias 'v1'"),
+        (["--point", "t001-25pct", "--alias", "a b"], "alias 'a b'"),
+        (["--point", "t001-25pct", "--name", "a/b"], "name 'a/b'"),
+        (["--point", "t001-25pct", "--tracking-uri", "http://"], "add the host"),
+        (["--point", "t001-25pct", "--study", "nosuch"], "there: s"),
+    ],
+)
+def test_what_cannot_be_honoured_is_one_line(run: Promote, storage: Path, flags, reason):
+    with pytest.raises(NaspruneError, match=reason) as caught:
+        run(*flags)
+    assert "\n" not in str(caught.value)
+    assert registry(storage) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"points": 3}', '{"points": ['])
+def test_a_damaged_front_is_refused(run: Promote, study: Path, text: str):
+    (study / "front.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"front\.json is damaged"):
+        run("--point", "t001-25pct")
+
+
+def test_as_a_script_errors_are_one_line_and_code_2(tmp_path: Path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "sweep" / "promote.py",
+            "--study",
+            "x",
+            "--storage",
+            tmp_path,
+            "--alias",
+            "a",
+            "--point",
+            "p",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: study 'x' given; expected one with a front.json under")
+    assert done.stderr.count("\n") == 1
