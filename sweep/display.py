@@ -51,7 +51,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self.console.print(line, highlight=False)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def dense(self, progress: Progress) -> None:
         """The dense network has finished an epoch."""

@@ -32,7 +32,7 @@ table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-n
 th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
 th {{ color: #5b6470; font-weight: 600; }}
 th:first-child, td:first-child, td:last-child, th:last-child {{ text-align: left; }}
-td:last-child {{ color: #5b6470; white-space: normal; }}
+td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
 .dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
 </style>
 <script>{plotly}</script>
@@ -81,8 +81,10 @@ def figure(view: View) -> go.Figure:
         drawn.add_trace(
             go.Scatter(
                 x=x,
-                y=y,
+                y=100 * y,
                 mode="lines",
+                fill="tozeroy",
+                fillcolor="rgba(43,108,163,0.07)",
                 name="front",
                 line={"color": _INK, "width": 2},
                 hoverinfo="skip",
@@ -92,7 +94,7 @@ def figure(view: View) -> go.Figure:
     for budget in view.budgets:
         drawn.add_trace(_points(view, budget))
     drawn.add_trace(_dense(view))
-    level = view.dense["val_accuracy"]
+    level = 100 * view.dense["val_accuracy"]
     drawn.add_hline(y=level, line={"color": _QUIET, "width": 1.4, "dash": "dash"}, layer="below")
     drawn.add_annotation(
         x=0,
@@ -100,21 +102,36 @@ def figure(view: View) -> go.Figure:
         xanchor="left",
         y=level,
         yanchor="bottom",
-        text=f"dense network, {percent(level)}",
+        text=f"dense network, {percent(view.dense['val_accuracy'])}",
         showarrow=False,
+        xshift=6,
         font={"size": 13, "color": _QUIET},
     )
     for index in _labelled(view):
         drawn.add_annotation(
             x=log10(view.shares[index]),  # on a log axis plotly wants the logarithm here, and only here
-            y=view.accuracies[index],
+            y=100 * view.accuracies[index],
             text=percent(view.accuracies[index]),
             showarrow=False,
             xanchor="right",
             yanchor="bottom",
-            xshift=-4,
+            xshift=-6,
             yshift=3,
             font={"size": 12, "color": _INK},
+            bgcolor="rgba(255,255,255,0.85)",  # where it lies on the dashed line
+            borderpad=1,
+        )
+    if view.low.any():
+        drawn.add_annotation(
+            x=1,
+            xref="paper",
+            xanchor="right",
+            y=0,
+            yref="paper",
+            yanchor="bottom",
+            text=f"{view.low.sum()} below the axis: double-click to see all",
+            showarrow=False,
+            font={"size": 12, "color": _QUIET},
         )
     _layout(drawn, view)
     return drawn
@@ -125,16 +142,17 @@ def _points(view: View, budget: float) -> go.Scatter:
     on_front = set(view.front.tolist())
     chosen = [index for index, point in enumerate(view.points) if float(point["budget"]) == budget]
     best = [index in on_front for index in chosen]
+    small = 5 if len(view.points) > 100 else 8
     return go.Scatter(
         x=view.shares[chosen],
-        y=view.accuracies[chosen],
+        y=100 * view.accuracies[chosen],
         mode="markers",
-        name=f"{100 * budget:g} %",
+        name=f"budget {100 * budget:g} %",
         text=[_hover(view.points[index], index in on_front) for index in chosen],
         hovertemplate="%{text}<extra></extra>",
         marker={
             "color": view.colour(budget),
-            "size": [13 if good else 8 for good in best],
+            "size": [13 if good else small for good in best],
             "opacity": [1.0 if good else 0.55 for good in best],
             "line": {"color": "white", "width": [1.5 if good else 0 for good in best]},
         },
@@ -150,9 +168,10 @@ def _dense(view: View) -> go.Scatter:
     )
     return go.Scatter(
         x=[1.0],
-        y=[dense["val_accuracy"]],
+        y=[100 * dense["val_accuracy"]],
         mode="markers",
         name="dense",
+        showlegend=False,
         text=[text],
         hovertemplate="%{text}<extra></extra>",
         marker={"symbol": "diamond", "size": 13, "color": _INK, "line": {"color": "white", "width": 1.5}},
@@ -172,17 +191,17 @@ def _hover(point: Mapping[str, Any], on_front: bool) -> str:
 
 
 def _labelled(view: View) -> list[int]:
-    """Return points of the front that stand far enough apart to be labelled, the most accurate first."""
+    """Return points of the front that stand far enough apart to be labelled."""
     height, width = view.top - view.floor, log10(view.cost_range[1] / view.cost_range[0])
     chosen: list[int] = []
-    dense = view.dense["val_accuracy"]
-    for index in view.front[::-1].tolist():
-        x, y = log10(view.shares[index]) / width, view.accuracies[index] / height
-        others = [(log10(view.shares[i]) / width, view.accuracies[i] / height) for i in chosen]
-        clear = all(abs(x - a) > 0.06 or abs(y - b) > 0.045 for a, b in others)
-        # Nor across the dashed line, nor over its name at the left.
-        below_line, above_line = y < dense / height - 0.05, y > dense / height + 0.005
-        if clear and (below_line or above_line):
+    for index in view.telling:
+        near = [
+            other
+            for other in chosen
+            if abs(log10(view.shares[index] / view.shares[other])) < 0.06 * width
+            and abs(view.accuracies[index] - view.accuracies[other]) < 0.045 * height
+        ]
+        if not near:
             chosen.append(index)
     return chosen
 
@@ -190,19 +209,19 @@ def _labelled(view: View) -> list[int]:
 def _layout(drawn: go.Figure, view: View) -> None:
     """Set axes, legend and fonts."""
     low, high = view.cost_range
+    cost = count(view.dense["macs"])
     axis = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"color": _QUIET}, "linecolor": "#9aa3ad"}
     drawn.update_layout(
         template="none",
         font={"family": _FONT, "size": 14, "color": _INK},
-        margin={"l": 74, "r": 20, "t": 16, "b": 62},
+        margin={"l": 74, "r": 20, "t": 44, "b": 70},
         hoverlabel={"bgcolor": "white", "bordercolor": "#9aa3ad", "font": {"color": _INK}, "align": "left"},
         legend={
-            "title": {"text": "wanted share (budget)", "font": {"color": _QUIET, "size": 13}},
-            "x": 0.995,
-            "y": 0.02,
-            "xanchor": "right",
+            "orientation": "h",
+            "x": 0,
+            "y": 1.01,
+            "xanchor": "left",
             "yanchor": "bottom",
-            "bgcolor": "rgba(255,255,255,0.85)",
             "itemsizing": "constant",
         },
         xaxis={
@@ -211,10 +230,18 @@ def _layout(drawn: go.Figure, view: View) -> None:
             "range": [log10(low), log10(high)],
             "tickvals": view.cost_ticks,
             "ticktext": [f"{100 * tick:g} %" for tick in view.cost_ticks],
-            "title": f"multiply-adds of one image, share of the dense network's {count(view.dense['macs'])}",
+            "title": {
+                "text": f"multiply-adds of one image, share of the dense network's {cost} (log scale)",
+                "font": {"size": 14},
+            },
             "showline": True,
         },
-        yaxis={**axis, "range": [view.floor, view.top], "tickformat": ".4~p", "title": "validation accuracy"},
+        yaxis={
+            **axis,
+            "range": [100 * view.floor, 100 * view.top],
+            "ticksuffix": " %",
+            "title": {"text": "validation accuracy", "font": {"size": 14}},
+        },
     )
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
@@ -20,21 +21,22 @@ DOTS = 200  # an inch: 1600 by 1000 pixels, twice what a page shows
 
 _INK, _QUIET, _GRID = "#1b1f24", "#5b6470", "#e3e6ea"
 _MOST_LABELS = 7
-_MOST_BUDGETS = 8  # beyond, the legend shows the ends and the middle
+_MOST_BUDGETS = 7  # beyond, the legend shows the ends and the middle
 
 
 def draw(front: Mapping[str, Any]) -> bytes:
     """Return the front, the content of front.json, as a PNG file."""
     view = look(front)
     figure = Figure(figsize=SIZE, dpi=DOTS, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.085, 0.12, 0.885, 0.735))
+    canvas: Any = FigureCanvasAgg(figure)  # its methods are not typed
+    axes = figure.add_axes((0.1, 0.12, 0.875, 0.7))
     _prepare(axes, view)
-    figure.text(0.085, 0.945, view.title, fontsize=13.5, fontweight="bold", color=_INK)
-    figure.text(0.085, 0.893, view.subtitle, fontsize=9.5, color=_QUIET)
+    figure.text(0.1, 0.945, view.title, fontsize=13.5, fontweight="bold", color=_INK)
+    figure.text(0.1, 0.893, view.subtitle, fontsize=9.5, color=_QUIET)
     taken = _dense(axes, view)
     _front(axes, view)
     _points(axes, view)
+    _legend(axes, view)
     canvas.draw()  # fixes where the axes lie, so that texts can be measured
     _labels(axes, view, taken)
     file = io.BytesIO()
@@ -58,7 +60,8 @@ def _prepare(axes: Axes, view: View) -> None:
         color=_INK,
     )
     axes.set_ylabel("validation accuracy", fontsize=10, color=_INK)
-    axes.tick_params(labelsize=9.5, colors=_QUIET, length=0, pad=5)
+    axes.yaxis.set_label_coords(-0.09, 0.5)  # clear of the widest numbers
+    axes.tick_params(labelsize=9.5, colors=_QUIET, length=0, pad=6)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for name, spine in axes.spines.items():
@@ -80,7 +83,6 @@ def _dense(axes: Axes, view: View) -> list[Bbox]:
         color=_QUIET,
         zorder=8,
     )
-    axes.figure.draw_without_rendering()
     return [text.get_window_extent()]
 
 
@@ -93,7 +95,7 @@ def _front(axes: Axes, view: View) -> None:
 
 
 def _points(axes: Axes, view: View) -> None:
-    """Draw every point, coloured by its budget, and the legend."""
+    """Draw every point, coloured by its budget."""
     on_front = set(view.front.tolist())
     crowded = len(view.points) > 100
     for index, point in enumerate(view.points):
@@ -115,42 +117,46 @@ def _points(axes: Axes, view: View) -> None:
                 alpha=0.5 if crowded else 0.75,
                 zorder=4,
             )
+
+
+def _legend(axes: Axes, view: View) -> None:
+    """Draw the legend as a row above the axes, where it can hide no point."""
     shown = view.budgets
     if len(shown) > _MOST_BUDGETS:
         shown = (shown[0], shown[len(shown) // 2], shown[-1])
-    handles = [Line2D([], [], color=_INK, linewidth=1.4, label="front")] if on_front else []
-    handles += [
-        Line2D([], [], ls="", marker="o", ms=7, mec="none", color=view.colour(budget), label=f"{100 * budget:g} %")
-        for budget in shown
-    ]
+    handles = [_mark("o", view.colour(budget), f"budget {100 * budget:g} %") for budget in shown[:1]]
+    handles += [_mark("o", view.colour(budget), f"{100 * budget:g} %") for budget in shown[1:]]
+    if len(view.front):
+        handles.insert(0, Line2D([], [], color=_INK, linewidth=1.4, label="front"))
     if view.low.any():
-        label = f"{view.low.sum()} below {percent(view.floor)}"
-        handles.append(Line2D([], [], ls="", marker="v", ms=6.5, color=_QUIET, label=label))
-    if handles:
-        legend = axes.legend(
-            handles=handles,
-            title="wanted share (budget)",
-            loc="lower right",
-            fontsize=9,
-            title_fontsize=9,
-            labelcolor=_INK,
-            frameon=True,
-            framealpha=0.9,
-            edgecolor="none",
-            ncols=1 if len(handles) < 6 else 2,
-        )
-        legend.get_title().set_color(_QUIET)
-        legend.set_zorder(9)
+        handles.append(_mark("v", _QUIET, f"{view.low.sum()} below the axis"))
+    if not handles:
+        return
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(-0.012, 0.995),
+        ncols=len(handles),
+        fontsize=9,
+        labelcolor=_INK,
+        frameon=False,
+        handlelength=1.2,
+        handletextpad=0.35,
+        columnspacing=1.0,
+    )
+
+
+def _mark(marker: str, colour: str, label: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, markersize=6.5, mec="none", color=colour, label=label)
 
 
 def _labels(axes: Axes, view: View, taken: list[Bbox]) -> None:
     """Label points of the front, above and to the left of them, where by the front's nature no point lies."""
-    legend = axes.get_legend()
-    taken = [*taken, *([legend.get_window_extent()] if legend else [])]
-    order = _most_telling(view)
-    drawn = 0
-    for index in order:
-        if drawn == _MOST_LABELS:
+    taken = list(taken)
+    frame = axes.get_window_extent()
+    room = len(taken) + _MOST_LABELS
+    for index in view.telling:
+        if len(taken) == room:
             break
         text = axes.annotate(
             f"{percent(view.accuracies[index])}\n{count(view.points[index]['macs'])}",
@@ -162,23 +168,10 @@ def _labels(axes: Axes, view: View, taken: list[Bbox]) -> None:
             linespacing=1.1,
             color=_INK,
             zorder=8,
+            path_effects=[withStroke(linewidth=3, foreground="white")],  # where it crosses the dashed line
         )
         box = text.get_window_extent().padded(4)
-        frame = axes.get_window_extent()
-        inside = box.x0 >= frame.x0 and box.y1 <= frame.y1 + 12
-        if inside and not any(box.overlaps(other) for other in taken):
+        if frame.x0 <= box.x0 and box.y1 <= frame.y1 and not any(box.overlaps(other) for other in taken):
             taken.append(box)
-            drawn += 1
         else:
             text.remove()
-
-
-def _most_telling(view: View) -> list[int]:
-    """Return the front's points, those first that should be labelled if not all can: the ends, then big steps."""
-    front = view.front.tolist()
-    if len(front) < 3:
-        return front
-    steps = {
-        now: view.accuracies[now] - view.accuracies[before] for before, now in zip(front[:-1], front[1:], strict=True)
-    }
-    return [front[-1], front[0], *sorted(front[1:-1], key=lambda index: -steps[index])]

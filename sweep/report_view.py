@@ -14,6 +14,9 @@ from nasprune.data.catalog import CATALOG
 
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _WIDEST = 0.05  # the cost axis always reaches from this share of the dense MACs to all of them
+_NARROWEST = 0.04  # the accuracy axis never spans less, lest noise look like a result
+_DEEPEST = 0.35  # a point of the front this far below the best need not be within the axes
+_WORTH = 1.05  # a point is labelled if the next one of the front costs at least 5 % more
 
 # Dark blue over green to ochre: of steady lightness steps, so it can be read by the colour-blind and in grey.
 _SCALE = np.array([[46, 35, 108], [48, 92, 141], [32, 145, 140], [94, 186, 92], [214, 178, 42]], float)
@@ -43,7 +46,7 @@ class View:
     def cost_range(self) -> tuple[float, float]:
         """Least and greatest share on the cost axis."""
         least = min(_WIDEST, float(self.shares.min()) if len(self.shares) else 1.0)
-        return least * 0.86, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0)
+        return least * 0.7, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0)
 
     @property
     def cost_ticks(self) -> list[float]:
@@ -61,7 +64,19 @@ class View:
             return np.array([]), np.array([])
         x, y = self.shares[self.front], self.accuracies[self.front]
         end = max(1.0, float(x[-1]))
-        return np.append(np.repeat(x, 2), end), np.concatenate([[self.floor], np.repeat(y, 2)])
+        return np.append(np.repeat(x, 2), end), np.concatenate([[min(self.floor, y[0])], np.repeat(y, 2)])
+
+    @property
+    def telling(self) -> list[int]:
+        """Points of the front that a label is worth, those first that stay the best over the widest range of costs.
+
+        One that a little more cost surpasses gets none: of a cluster only the most accurate is named.
+        """
+        costs = self.shares[self.front]
+        lasts = np.append(costs[1:], np.inf)[: len(costs)] / costs
+        order = np.argsort(-lasts, kind="stable")
+        telling: list[int] = self.front[order[lasts[order] >= _WORTH]].tolist()
+        return [index for index in telling if not self.low[index]]
 
     def colour(self, budget: float) -> str:
         """Return the colour of a budget, "#rrggbb": small budgets are dark."""
@@ -99,16 +114,17 @@ def look(front: Mapping[str, Any]) -> View:
 def _accuracy_range(everything: NDArray[np.float64], best: NDArray[np.float64], dense: float) -> tuple[float, float]:
     """Return the accuracies between which the axis runs.
 
-    A trial that collapsed to chance must not press the front into a line: points far below it are marked at the
-    edge instead.
+    A trial that collapsed to chance must not press the front into a line, even if nothing cheaper beats it:
+    points far below the rest are marked at the edge instead.
     """
     top = max([dense, *best])
-    bottom = min([dense, *best])
-    spread = max(top - bottom, 0.02)
-    lowest = float(everything.min()) if len(everything) else bottom
-    floor = lowest - 0.08 * spread if lowest >= bottom - 1.2 * spread else bottom - 0.6 * spread
+    bottom = min([dense, *best[best > top - _DEEPEST]])
+    spread = max(top - bottom, _NARROWEST)
+    lowest = min([bottom, *everything])
+    floor = lowest - 0.15 * spread if lowest >= bottom - 1.2 * spread else bottom - 0.6 * spread
+    floor = max(0.0, min(floor, top - _NARROWEST))
     room = top - floor
-    return max(0.0, floor), min(top + 0.16 * room, 1.0 + 0.06 * room)
+    return floor, min(top + 0.16 * room, 1.0 + 0.06 * room)
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -138,4 +154,4 @@ def _dataset(name: str | None) -> str | None:
     """Return what the community calls a data set."""
     if name == "scenes":
         return "generated scenes"
-    return CATALOG[name].title if name in CATALOG else name
+    return CATALOG[name].title if name is not None and name in CATALOG else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -90,6 +91,7 @@ def run_trials(
         tune.with_parameters(run_trial, settings=settings, dense_key=dense.directory.name),
         {"cpu": places.trial["CPU"], "gpu": places.trial.get("GPU", 0.0)},
     )
+    name = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
     tuner = Tuner(
         trainable,
         tune_config=TuneConfig(
@@ -99,7 +101,7 @@ def run_trials(
             reuse_actors=True,
         ),
         run_config=RunConfig(
-            name=time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}",
+            name=name,
             storage_path=str(settings.directory / "ray"),
             callbacks=[follower],
             verbose=0,
@@ -107,6 +109,8 @@ def run_trials(
         ),
     )
     tuner.fit()
+    # Tune's own state, pickles among it, has no reader: what a later session needs is in the study's folder.
+    shutil.rmtree(settings.directory / "ray" / name, ignore_errors=True)
 
 
 class Follower(Callback):

@@ -17,6 +17,7 @@ from nasprune.networks import NetworkSettings
 from nasprune.pruning import PruneSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
+from nasprune.weights import IMAGENET, SCRATCH
 
 RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""
@@ -94,12 +95,20 @@ class StudySettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise SettingsError(f"{name.replace('_', '-')} {value} given; expected at least {least}")
+        if self.trials < len(self.budgets):
+            raise SettingsError(
+                f"{self.trials} trials for {len(self.budgets)} budgets given; expected at least one trial a budget"
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
         self.data_settings()
         self.prune_settings({})
         if len(self.fractions) != 3:
             raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
+        if self.weights not in (SCRATCH, IMAGENET) and not Path(self.weights).is_file():
+            raise SettingsError(
+                f"weights '{self.weights}' given; expected scratch, imagenet or a safetensors file that exists"
+            )
         NetworkSettings(network=self.network, head=self.head, classes=2, image_size=self.image_size)
 
     @property

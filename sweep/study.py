@@ -21,6 +21,7 @@ from sweep.front import hypervolume
 from sweep.points import take_front, write_json
 from sweep.searcher import OptunaSearcher
 from sweep.settings import check_same_study
+from sweep.mlflow_client import connect
 from sweep.tracking import Status, Tracker
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from nasprune.artifact import Artifact
     from nasprune.data import SceneData
+    from sweep.cluster import Places
     from sweep.settings import StudySettings
 
 SETTINGS, FRONT = "settings.json", "front.json"
@@ -61,35 +63,35 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     _check_storage(settings)
     data = load(settings.data_settings(), settings.storage / "shared" / "data")
     _check_budgets(settings, data)
-    with _only_one(settings):
-        write_json(settings.directory / SETTINGS, settings.as_json())
-        tracker = Tracker(
-            study=settings.study,
-            dataset=settings.dataset,
-            storage=settings.storage,
-            uri=settings.tracking_uri,
-            params=settings.identity(),
-        )
-        title = f"{settings.study}: {settings.network} on {settings.dataset} at {settings.image_size} px"
-        epochs = settings.search_epochs + settings.tune_epochs
-        display = Display(console, title, trials=settings.trials, epochs=epochs)
-        status: Status = "KILLED"
-        try:
-            with ray_cluster(), display:
-                outcome = _run(settings, data, display, tracker)
-            status = "FINISHED" if not outcome.unfinished else "KILLED"
-        except Exception:
-            status = "FAILED"
-            raise
-        finally:
-            tracker.study_ended(status)
+    title = f"{settings.study}: {settings.network} on {settings.dataset} at {settings.image_size} px"
+    epochs = settings.search_epochs + settings.tune_epochs
+    display = Display(console, title, trials=settings.trials, epochs=epochs)
+    connect(settings.tracking_uri, settings.storage)
+    with ray_cluster(), display:
+        places = find_places(settings)
+        with _only_one(settings):
+            write_json(settings.directory / SETTINGS, settings.as_json())
+            tracker = Tracker(
+                study=settings.study,
+                dataset=settings.dataset,
+                storage=settings.storage,
+                uri=settings.tracking_uri,
+                params=settings.identity(),
+            )
+            status: Status = "FAILED"
+            try:
+                outcome = _run(settings, data, places, display, tracker)
+                status = "KILLED" if outcome.unfinished else "FINISHED"
+            finally:
+                tracker.study_ended(status)
     return outcome, tracker
 
 
-def _run(settings: StudySettings, data: SceneData, display: Display, tracker: Tracker) -> Outcome:
+def _run(
+    settings: StudySettings, data: SceneData, places: Places, display: Display, tracker: Tracker
+) -> Outcome:
     from sweep.schedule import Follower, run_trials, shared_dense
 
-    places = find_places(settings)
     dense = shared_dense(settings, data, places, display)
     record = dense.record
     display.say(

@@ -1,0 +1,200 @@
+"""Law 9: whatever cannot be honoured gives one clear line, exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sweep.commandline import command
+from sweep.run import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def image(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng([seed, *path.name.encode()]).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A good data set of two classes, for tests to spoil."""
+    for label in ("field", "forest"):
+        for number in range(12):
+            image(tmp_path / "images" / label / f"{label}{number}.png", number + 100 * (label == "field"))
+    return tmp_path / "images"
+
+
+def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
+    """The one line that the command prints."""
+    storage = tmp_path / "runs"
+    given = [*arguments] if "--storage" in arguments else [*arguments, "--storage", str(storage)]
+    monkeypatch.setattr(sys, "argv", ["run.py", *given])
+    with pytest.raises(SystemExit) as exit_:
+        command(main)
+    output = capsys.readouterr()
+    assert exit_.value.code == 2, output
+    lines = output.err.strip().splitlines()
+    assert len(lines) == 1, output.err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in output.out
+    left = [p.name for p in storage.glob("*") if p.name not in ("shared", "mlflow")]
+    assert not left, "a study that never began has left files"
+    packed = [p for p in storage.glob("shared/data/**/*") if "partial" in p.name or "tmp" in p.name]
+    assert not packed
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--budgets", "0"), "budgets '0' given"),
+        (("--budgets", "2"), "budgets '2' given"),
+        (("--budgets", "0.5,half"), "expected comma-separated values"),
+        (("--budgets", "0.5,0.5"), "expected each one once"),
+        (("--budgets", "0.0001"), "budget 0.0001 given, but one channel in every group"),
+        (("--network", "resnet99"), "network 'resnet99' given; expected one of resnet10"),
+        (("--network", "vgg16", "--image-size", "16"), "image size 16 given; vgg16"),
+        (("--head", "two"), "head 'two' given"),
+        (("--image-size", "5"), "image size 5: give 16 to 1024"),
+        (("--dataset", "mars"), "data set 'mars'"),
+        (("--dataset", "folder"), "--data"),
+        (("--dataset", "ucm", "--data", "/nowhere/ucm.zip"), "/nowhere/ucm.zip"),
+        (("--study", "a/b"), "study name 'a/b' given"),
+        (("--study", "shared"), "study name 'shared' given"),
+        (("--trials", "many"), "trials 'many' given; expected a whole number"),
+        (("--trials", "0"), "trials 0 given"),
+        (("--trials", "2"), "2 trials for 3 budgets given"),
+        (("--speed", "9"), "unrecognized arguments: --speed 9"),
+        (("--settings", "/nowhere/s.toml"), "settings file /nowhere/s.toml given"),
+        (("--fractions", "0.5,0.1"), "fractions"),
+        (("--fractions", "0.9,0.2,0.2"), "fractions"),
+        (("--search", "colour=red"), "search setting 'colour=red' given"),
+        (("--search", "mask=grey"), "search mask 'grey' given"),
+        (("--weights", "/nowhere/w.safetensors"), "weights '/nowhere/w.safetensors' given"),
+        (("--device", "tpu"), "device 'tpu' given"),
+        (("--tracking-uri", "http://127.0.0.1:9/"), "tracking URI 'http://127.0.0.1:9' given"),
+        (("--tracking-uri", "ftp://x"), "tracking URI 'ftp://x' given"),
+        (("--batch-size", "1"), "batch-size 1 given"),
+        (("--seed", "-1"), "seed -1"),
+    ],
+)
+def test_wrong_settings(capsys, monkeypatch, tmp_path, arguments, message):
+    few = () if "--dataset" in arguments else ("--scenes-per-class", "10")
+    assert message in refused(capsys, monkeypatch, tmp_path, *arguments, *few)
+
+
+def text_named_jpg(images: Path) -> None:
+    (images / "field" / "notes.jpg").write_text("not an image")
+
+
+def truncated(images: Path) -> None:
+    path = images / "forest" / "forest3.png"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def one_class(images: Path) -> None:
+    for path in (images / "field").iterdir():
+        path.unlink()
+    (images / "field").rmdir()
+
+
+def empty_class(images: Path) -> None:
+    (images / "desert").mkdir()
+
+
+def too_few(images: Path) -> None:
+    image(images / "desert" / "desert0.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (text_named_jpg, "notes.jpg"),
+        (truncated, "forest3.png"),
+        (one_class, "forest"),
+        (empty_class, "desert"),
+        (too_few, "desert"),
+    ],
+)
+@pytest.mark.parametrize("packed", ["folder", "zip"])
+def test_wrong_images(capsys, monkeypatch, tmp_path, images, spoil, message, packed):
+    spoil(images)
+    source = images
+    if packed == "zip":
+        source = tmp_path / "images.zip"
+        with zipfile.ZipFile(source, "w") as archive:
+            for path in sorted(images.rglob("*")):
+                archive.write(path, path.relative_to(tmp_path))
+    line = refused(capsys, monkeypatch, tmp_path, "--dataset", "folder", "--data", str(source))
+    assert message in line
+
+
+def test_corrupt_zip(capsys, monkeypatch, tmp_path):
+    (tmp_path / "images.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    line = refused(
+        capsys, monkeypatch, tmp_path, "--dataset", "folder", "--data", str(tmp_path / "images.zip")
+    )
+    assert "images.zip" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("budgets = [0.5", "not valid TOML"), ("speed = 9", "has 'speed'"), ("trials = 1.5", "trials '1.5' given")],
+)
+def test_wrong_settings_file(capsys, monkeypatch, tmp_path, text, message):
+    (tmp_path / "s.toml").write_text(text)
+    assert message in refused(capsys, monkeypatch, tmp_path, "--settings", str(tmp_path / "s.toml"))
+
+
+def test_storage_below_a_file(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = refused(capsys, monkeypatch, tmp_path, "--storage", str(tmp_path / "file" / "runs"))
+    assert "storage" in line
+    assert "choose another --storage" in line
+
+
+def test_resumed_with_other_settings(capsys, monkeypatch, tmp_path):
+    from sweep.commandline import parse_settings
+
+    kept = parse_settings(["--scenes-per-class", "10"]).as_json()
+    study = tmp_path / "other" / "scenes-resnet10"
+    study.mkdir(parents=True)
+    (study / "settings.json").write_text(json.dumps(kept))
+    line = refused(
+        capsys, monkeypatch, tmp_path,
+        "--scenes-per-class", "10", "--tune-epochs", "7", "--storage", str(tmp_path / "other"),
+    )  # fmt: skip
+    assert "was started with tune-epochs 6, now 7 is given" in line
+    assert [path.name for path in study.iterdir()] == ["settings.json"]
+
+
+def test_full_disk(tmp_path):
+    """A real disk of 300 kB: the line names the storage, and no file is left that would pass for whole."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", mount], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here: needs root and the right to mount")
+    try:
+        done = subprocess.run(
+            [sys.executable, ROOT / "sweep" / "run.py", "--scenes-per-class", "60", "--storage", mount],
+            capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONWARNINGS": "error"}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert "error: " in done.stderr
+        assert str(mount) in done.stderr
+        left = [path for path in mount.rglob("*") if path.is_file() and path.stat().st_size]
+        assert not left
+    finally:
+        subprocess.run(["umount", mount], check=True)

@@ -1,0 +1,272 @@
+"""The report's forms: every point is in them, nothing is loaded from elsewhere, names are only ever names."""
+
+import io
+import re
+import shutil
+import subprocess
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from plotly.offline import get_plotlyjs
+from rich.console import Console
+
+from nasprune.errors import ArtifactError
+from sweep.front import on_front
+from sweep.report import markdown, page, picture, table, write_page
+from sweep.report_page import figure
+from sweep.report_picture import DOTS, SIZE, draw
+from sweep.report_view import count, look, percent, widths_summary
+
+DENSE_MACS = 557_000_000
+BUDGETS = (0.05, 0.1, 0.25, 0.5, 0.75)
+
+
+def front_of(points, **names):
+    """The content of front.json for points (macs_ratio, val_accuracy, budget)."""
+    best = on_front([point[0] for point in points], [point[1] for point in points])
+    return {
+        "study": "night",
+        "dense": {"macs": DENSE_MACS, "params": 11_200_000, "val_accuracy": 0.932, "test_accuracy": 0.925},
+        "points": [
+            {
+                "point": f"t{number:03d}-x",
+                "trial": f"t{number:03d}",
+                "network": "resnet18",
+                "dataset": "ucm",
+                "budget": budget,
+                "macs": int(ratio * DENSE_MACS),
+                "macs_ratio": ratio,
+                "params": int(ratio * 11_200_000),
+                "val_accuracy": accuracy,
+                "test_accuracy": max(0.0, accuracy - 0.01),
+                "widths": {"stem": 16, "layer1.0": 24},
+                "artifact": f"points/t{number:03d}-x",
+                "run_id": None,
+                "on_front": bool(good),
+                **names,
+            }
+            for number, ((ratio, accuracy, budget), good) in enumerate(zip(points, best, strict=True))
+        ],
+    }
+
+
+def random_front(number):
+    rng = np.random.default_rng(number)
+    budgets = rng.choice(BUDGETS, number)
+    ratios = budgets * rng.uniform(0.96, 1.0, number)
+    accuracies = 0.93 + 0.02 * np.log10(ratios) - rng.exponential(0.01, number)
+    return front_of(list(zip(ratios.tolist(), accuracies.tolist(), budgets.tolist(), strict=True)))
+
+
+FRONTS = {
+    "none": front_of([]),
+    "one": front_of([(0.24, 0.91, 0.25)]),
+    "tied": front_of([(0.24, 0.91, 0.25)] * 3 + [(0.24, 0.90, 0.25), (0.1, 0.91, 0.1)]),
+    "perfect": front_of([(0.5, 1.0, 0.5), (1.0, 1.0, 1.0)]),
+    "collapsed": front_of([(0.5, 0.92, 0.5), (0.1, 0.9, 0.1), (0.05, 0.05, 0.05), (0.24, 0.0, 0.25)]),
+    "tiny": front_of([(0.0004, 0.3, 0.0005), (0.5, 0.92, 0.5)]),
+    "many budgets": front_of([(b / 20, 0.8 + b / 200, b / 20) for b in range(1, 20)]),
+    "500": random_front(500),
+}
+every_front = pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
+
+
+def beside_plotly(text):
+    """The page without plotly's own code, which names many addresses that it does not open."""
+    assert get_plotlyjs() in text
+    return text.replace(get_plotlyjs(), "")
+
+
+@every_front
+def test_the_picture_is_a_sharp_png_and_the_same_each_time(front, tmp_path):
+    picture(front, tmp_path / "front.png")
+    written = (tmp_path / "front.png").read_bytes()
+    with Image.open(io.BytesIO(written)) as image:
+        assert image.format == "PNG"
+        assert image.size == tuple(round(side * DOTS) for side in SIZE)
+    assert draw(front) == written
+    assert [path.name for path in tmp_path.iterdir()] == ["front.png"]
+
+
+def test_the_picture_shows_every_budget_in_its_colour():
+    front = FRONTS["500"]
+    pixels = np.asarray(Image.open(io.BytesIO(draw(front))).convert("RGB")).reshape(-1, 3)
+    seen = {f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in np.unique(pixels, axis=0)}
+    view = look(front)
+    assert {view.colour(budget) for budget in BUDGETS} <= seen
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    before = dict(mpl.rcParams)
+    draw(FRONTS["tied"])
+    assert dict(mpl.rcParams) == before
+
+
+@every_front
+def test_the_page_loads_nothing(front):
+    rest = beside_plotly(page(front))
+    assert "http" not in rest
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", rest)
+
+
+@every_front
+def test_the_figure_holds_every_point_where_it_belongs(front):
+    drawn = figure(look(front))
+    held = [
+        (x, y) for trace in drawn.data if trace.name.startswith("budget") for x, y in zip(trace.x, trace.y, strict=True)
+    ]
+    asked = [(point["macs_ratio"], 100 * point["val_accuracy"]) for point in front["points"]]
+    assert np.array(sorted(held)) == pytest.approx(np.array(sorted(asked)))
+    texts = " ".join(text for trace in drawn.data if trace.text for text in trace.text)
+    for point in front["points"]:
+        assert point["point"] in texts
+        assert f"{point['macs']:,} MACs" in texts
+        assert percent(point["test_accuracy"], 2) in texts
+
+
+@every_front
+def test_tables_hold_dense_and_the_front_and_nothing_else(front):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table(front))
+    rest = beside_plotly(page(front))
+    rows = rest[rest.index("<tbody>") :]
+    for text in (console.export_text(), markdown(front), rows):
+        assert "dense" in text
+        shown = {point["point"] for point in front["points"] if point["point"] in text}
+        assert shown == {point["point"] for point in front["points"] if point["on_front"]}
+
+
+@every_front
+def test_every_point_is_on_the_axes_or_marked_below_them(front):
+    view = look(front)
+    low, high = view.cost_range
+    assert ((low < view.shares) & (view.shares < high)).all()
+    assert (view.low | (view.accuracies >= view.floor)).all()
+    assert (view.accuracies <= view.top).all()
+    assert (view.accuracies[view.low] < view.dense["val_accuracy"]).all()
+    assert not view.low[view.telling].any()
+    assert view.floor < view.dense["val_accuracy"] < view.top
+    assert 1.0 in view.cost_ticks
+
+
+def test_a_collapsed_trial_does_not_flatten_the_front():
+    view = look(FRONTS["collapsed"])
+    assert view.floor > 0.8
+    assert view.low.tolist() == [False, False, True, True]
+
+
+SHARE = st.integers(1, 100).map(lambda percent: percent / 100)
+
+
+@given(st.lists(st.tuples(SHARE, SHARE, st.sampled_from(BUDGETS)), min_size=1, max_size=20))
+def test_no_point_lies_above_the_stairs_and_each_of_the_front_is_a_corner(points):
+    view = look(front_of(points))
+    x, y = view.stairs
+    assert (np.diff(x) >= 0).all()
+    assert (np.diff(y) >= 0).all()
+    for share, accuracy in zip(view.shares, view.accuracies, strict=True):
+        assert accuracy <= y[np.flatnonzero(x <= share)[-1]]
+    corners = set(zip(x.tolist(), y.tolist(), strict=True))
+    assert {(view.shares[i], view.accuracies[i]) for i in view.front} <= corners
+
+
+def test_of_a_cluster_only_the_most_accurate_is_labelled():
+    view = look(front_of([(0.240, 0.90, 0.25), (0.241, 0.905, 0.25), (0.242, 0.91, 0.25), (0.5, 0.93, 0.5)]))
+    assert sorted(view.telling) == [2, 3]
+
+
+def test_budgets_have_colours_that_grow_lighter():
+    view = look(FRONTS["many budgets"])
+    colours = [view.colour(budget) for budget in view.budgets]
+    luma = [np.dot([0.2126, 0.7152, 0.0722], list(bytes.fromhex(colour[1:]))) for colour in colours]
+    assert (np.diff(luma) > 0).all()
+
+
+HOSTILE = "</script><b>[red]|`x`"
+
+
+def test_names_are_only_names():
+    front = {**front_of([(0.24, 0.91, 0.25)], point=HOSTILE, network=HOSTILE), "study": HOSTILE}
+    assert HOSTILE not in beside_plotly(page(front))
+    assert "<b>[red]" not in beside_plotly(page(front))
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(table(front))
+    assert HOSTILE in console.export_text()
+    row = next(line for line in markdown(front).splitlines() if "91.00 %" in line)
+    assert len(re.findall(r"(?<!\\)\|", row)) == 8
+    draw(front)
+
+
+def test_a_note_fits_into_mlflow_however_long_the_front():
+    front = front_of([(n / 500, 0.5 + n / 1100, 0.5) for n in range(1, 500)])
+    assert len(look(front).front) == 499
+    assert len(markdown(front)) < 7_500
+    assert "459 more" in markdown(front)
+
+
+@pytest.mark.parametrize("write", [picture, write_page])
+def test_what_cannot_be_written_is_told_and_leaves_no_rest(write, tmp_path):
+    (tmp_path / "front").mkdir()
+    with pytest.raises(ArtifactError, match="cannot write"):
+        write(FRONTS["one"], tmp_path / "front")
+    assert [path.name for path in tmp_path.iterdir()] == ["front"]
+
+
+@pytest.mark.parametrize("write", [picture, write_page])
+def test_a_file_that_is_there_is_replaced(write, tmp_path):
+    path = tmp_path / "deep" / "front"
+    write(FRONTS["none"], path)
+    first = path.read_bytes()
+    write(FRONTS["one"], path)
+    assert path.read_bytes() != first
+    assert [other.name for other in path.parent.iterdir()] == ["front"]
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1_000, "1.00 k"),
+        (999_400, "999 k"),
+        (999_600, "1.00 M"),
+        (54_100_000, "54.1 M"),
+        (557_000_000, "557 M"),
+        (1_820_000_000, "1.82 G"),
+    ],
+)
+def test_counts_have_three_digits_and_a_unit(number, shown):
+    assert count(number) == shown
+
+
+def test_widths_are_summed_up():
+    assert widths_summary({}) == "no groups"
+    assert widths_summary({"stem": 16, "layer1": 24}) == "40 channels in 2 groups: stem 16, layer1 24"
+    assert widths_summary({f"g{n}": 1 for n in range(9)}).endswith("g3 1, and 5 more")
+
+
+@pytest.mark.system
+def test_a_browser_draws_every_point(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium or google-chrome on this machine")
+    write_page(FRONTS["tied"], tmp_path / "front.html")
+    seen = subprocess.run(
+        [
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            *("--virtual-time-budget=5000", "--dump-dom", (tmp_path / "front.html").as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert len(re.findall(r'<path class="point', seen)) == len(FRONTS["tied"]["points"]) + 1  # and dense
+    assert "dense network, 93.2 %" in seen
