@@ -35,7 +35,14 @@ METHODS: dict[str, tuple[dict[str, Any], bool]] = {
     "random, search epochs to tuning": ({"initial": "random", "scale": "global", "epochs": 0}, True),
     "taylor frozen under the search": ({"score_learning_rate": 0.0}, False),
     "naive (soft, constant, halves, log)": (
-        {"mask": "soft", "initial": "constant", "scale": "global", "data": "halves", "cost_loss": "log", "cost_weight": 1.0},
+        {
+            "mask": "soft",
+            "initial": "constant",
+            "scale": "global",
+            "data": "halves",
+            "cost_loss": "log",
+            "cost_weight": 1.0,
+        },
         False,
     ),
     "l1": ({"initial": "l1", "scale": "uniform", "epochs": 0}, False),

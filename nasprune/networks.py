@@ -108,5 +108,5 @@ def count_parameters(network: nn.Module) -> int:
 
 def last_linear(network: nn.Module) -> str:
     """Dotted name of the layer that makes the logits, in all networks here the last linear one."""
-    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     return names[-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from nasprune.errors import ArtifactError
+from nasprune.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,17 +124,8 @@ class Session:
         path = self._path(phase)
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
-            save_file(state.flat(), partial, {"epoch": json.dumps(epoch), "identity": self.identity})
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
-            raise ArtifactError(
-                f"cannot write checkpoint {path}: {error}; expected room and permission to write there; "
-                "free some space or choose another --storage"
-            ) from error
+        meta = {"epoch": str(epoch), "identity": self.identity}
+        write_bytes(path, save(state.flat(), meta))
 
     def _restore(self, phase: str, state: State) -> int:
         path = self._path(phase)

@@ -78,7 +78,7 @@ def find_places(settings: StudySettings) -> Places:
     elif wanted is None:
         wanted = 1.0 if gpus else 0.0
     if settings.device == "cuda" and not gpus:
-        raise SettingsError("device cuda given, but the cluster has no GPU; use --device auto or cpu, or add a GPU node")
+        raise SettingsError("device cuda given, but the cluster has no GPU; use --device cpu or add a GPU node")
     at_once = int(cpus // settings.cpus_per_trial)
     if wanted:
         at_once = min(at_once, int(gpus / wanted + 1e-9))

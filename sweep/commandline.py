@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -72,7 +73,7 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
     kind = str(setting.type)
     try:
         if kind.startswith("tuple"):
-            items = value.split(",") if isinstance(value, str) else list(_sequence(value))
+            items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
             items = [item for item in items if item != ""]
             return tuple(float(item) for item in items) if "float" in kind else tuple(str(i) for i in items)
         if kind.startswith("int"):
@@ -89,14 +90,10 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
         raise SettingsError(f"{name} '{value}' given; expected {expected}") from error
 
 
-def _sequence(value: object) -> list[object]:
-    if not isinstance(value, list):
-        return [value]
-    return value
-
-
 def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a command's main function on the process's arguments; a NaspruneError becomes one line and exit code 2."""
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_DISABLED"):
+        os.environ.setdefault(name, "true")  # nothing is sent anywhere unless asked
     try:
         code = main(sys.argv[1:])
     except NaspruneError as error:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nasprune.artifact import RECORD, Record, read_record
-from nasprune.errors import ArtifactError
 from sweep.front import on_front
 
 if TYPE_CHECKING:
@@ -46,27 +43,3 @@ def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[s
     points.sort(key=lambda point: (-point["macs_ratio"], point["point"]))
     keys = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
     return {"study": study.name, "dense": {key: dense[key] for key in keys}, "points": points}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        ArtifactError: if it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ArtifactError(
-            f"cannot write {path} ({error.strerror}); expected room and permission to write there; "
-            "free some space or choose another --storage"
-        ) from error
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -48,7 +48,7 @@ def _prepare(axes: Axes, view: View) -> None:
     """Draw axes and grid."""
     axes.set_xscale("log")
     axes.set_xlim(*view.cost_range)
-    axes.set_ylim(view.floor, view.top)
+    axes.set_ylim(view.floor, max(view.top, view.floor + 0.05))  # all accuracies may be 0
     axes.xaxis.set_major_locator(FixedLocator(view.cost_ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([f"{100 * tick:g} %" for tick in view.cost_ticks]))
     axes.xaxis.set_minor_locator(NullLocator())

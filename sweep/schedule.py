@@ -146,7 +146,7 @@ class Follower(Callback):
         self,
         iteration: int,
         trials: list[Any],
-        trial: Any,
+        trial: Any,  # noqa: ANN401
         result: Mapping[str, Any],
         **info: Any,  # noqa: ANN401
     ) -> None:

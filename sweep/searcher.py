@@ -175,7 +175,7 @@ class OptunaSearcher(Searcher):
             )
 
     def reconcile(self, known: Iterable[str]) -> None:
-        """Gives the slots of trials that Tune has forgotten again; only the first call of a process acts.
+        """Gives the slots of trials that Tune has forgotten or that failed again; only a process's first call acts.
 
         `suggest` calls this with what Ray's last snapshot of this searcher knew. That snapshot and Tune's
         own list of trials are two files, so a driver that can should call it before, with the true list:
@@ -197,6 +197,9 @@ class OptunaSearcher(Searcher):
                 fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
                 study.enqueue_trial(fixed, user_attrs={_SLOT: _slot(trial)})
             study.tell(trial.number, state=TrialState.FAIL)
+        for trial in history:
+            if trial.state is TrialState.FAIL and newest[_slot(trial)] == trial.number:
+                study.enqueue_trial(trial.params, user_attrs={_SLOT: _slot(trial)})
         self._known = known
         self._reconciled = True
 

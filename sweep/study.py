@@ -12,16 +12,17 @@ from filelock import FileLock, Timeout
 from nasprune.cost import macs_cost
 from nasprune.data import load
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.files import write_json
 from nasprune.networks import build, couple
 from nasprune.scores import check_budget
 from sweep import report
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.front import hypervolume
-from sweep.points import take_front, write_json
-from sweep.searcher import OptunaSearcher
-from sweep.settings import check_same_study
 from sweep.mlflow_client import connect
+from sweep.points import take_front
+from sweep.searcher import SPACE, OptunaSearcher
+from sweep.settings import check_same_study
 from sweep.tracking import Status, Tracker
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     return outcome, tracker
 
 
-def _run(
-    settings: StudySettings, data: SceneData, places: Places, display: Display, tracker: Tracker
-) -> Outcome:
+def _run(settings: StudySettings, data: SceneData, places: Places, display: Display, tracker: Tracker) -> Outcome:
     from sweep.schedule import Follower, run_trials, shared_dense
 
     dense = shared_dense(settings, data, places, display)
@@ -103,6 +102,7 @@ def _run(
         trials=settings.trials,
         budgets=settings.budgets,
         seed=settings.seed,
+        space=SPACE.without(given.partition("=")[0] for given in settings.search),
         recommended=settings.prune_settings({}).search,
     )
 
@@ -112,7 +112,9 @@ def _run(
             display.front(front, point)
         return front
 
-    refresh(None)
+    for point in refresh(None)["points"]:  # of an earlier session, which may have died before tracking them
+        tracker.point(point["trial"], settings.directory / point["artifact"])
+        tracker.trial_ended(point["trial"], "FINISHED")
     follower = Follower(display, tracker, lambda point: _ignore(refresh(point)), settings)
     try:
         run_trials(settings, dense, searcher, places, follower)
@@ -129,7 +131,7 @@ def _ignore(_: object) -> None:
 
 def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> dict[str, Any]:
     """Take the front from the points on disk, write its files, and track them."""
-    front = take_front(settings.directory, dense.record, getattr(tracker,'_runs'))
+    front = take_front(settings.directory, dense.record, tracker.run_ids)
     paths = [settings.directory / name for name in (FRONT, "front.png", "front.html")]
     write_json(paths[0], front)
     report.picture(front, paths[1])

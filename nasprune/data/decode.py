@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from nasprune.data.files import reason
 from nasprune.errors import DataError
+from nasprune.files import reason
 
 _FORMATS = ("JPEG", "PNG", "TIFF")  # the fewest decoders that foreign bytes can reach
 _LARGEST = 1 << 26  # pixels of one image: 8192 x 8192, far above a scene, far below what exhausts memory

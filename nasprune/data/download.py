@@ -11,8 +11,8 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import tqdm as hub_tqdm  # type: ignore[attr-defined]  # lazily exported
 
 from nasprune.data.catalog import Catalogued, Hosted
-from nasprune.data.files import locked, reason
 from nasprune.errors import DataError
+from nasprune.files import locked, reason
 
 _ATTEMPTS = 4  # in a row that bring no byte
 _PAUSE = 1.0  # seconds before the second attempt; doubles with each further one

@@ -13,8 +13,8 @@ import pyarrow as pa
 import torch
 
 from nasprune.data.decode import decode
-from nasprune.data.files import reason
 from nasprune.errors import DataError
+from nasprune.files import reason
 
 # Bytes of one record batch: what a writer holds at once. Few large ones keep `gather` quick.
 _BATCH_BYTES = 1 << 25

@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 from nasprune.data.catalog import Catalogued
 from nasprune.data.download import fetch
-from nasprune.data.files import reason
 from nasprune.data.splits import PARTS, Part
 from nasprune.errors import DataError
+from nasprune.files import reason
 
 
 def published_parts(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from nasprune.data.files import reason
 from nasprune.errors import DataError
+from nasprune.files import reason
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg"})
 # Images that are not read: to pass them over in silence would shrink a data set unseen.

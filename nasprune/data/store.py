@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nasprune.data.decode import decode
-from nasprune.data.files import locked, reason, replacing
 from nasprune.data.mapped import MappedImages, in_threads, write_mapped
 from nasprune.data.readers import EncodedImage
 from nasprune.errors import DataError
+from nasprune.files import locked, reason, replacing
 
 __all__ = ["MappedImages", "Store", "is_packed", "open_store", "pack"]
 

@@ -141,9 +141,7 @@ def test_wrong_images(capsys, monkeypatch, tmp_path, images, spoil, message, pac
 
 def test_corrupt_zip(capsys, monkeypatch, tmp_path):
     (tmp_path / "images.zip").write_bytes(b"PK\x03\x04 and then nothing")
-    line = refused(
-        capsys, monkeypatch, tmp_path, "--dataset", "folder", "--data", str(tmp_path / "images.zip")
-    )
+    line = refused(capsys, monkeypatch, tmp_path, "--dataset", "folder", "--data", str(tmp_path / "images.zip"))
     assert "images.zip" in line
 
 

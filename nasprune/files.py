@@ -1,10 +1,12 @@
 """Writing files so that a reader sees a whole file or none."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -63,6 +65,25 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _unwritable(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, making its folder first. Its folder has one writer at a time.
+
+    Raises:
+        DataError: if the disk is full or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object; see `write_bytes`."""
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def reason(error: BaseException) -> str:

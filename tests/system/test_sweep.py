@@ -1,0 +1,196 @@
+"""Whole studies with real parts: Ray, Optuna, MLflow, a fresh environment; small enough for a minute."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
+    "--tune-epochs", "1", "--budgets", "0.5,0.2", "--trials", "3",
+)  # fmt: skip
+STUDY = "scenes-resnet10"
+
+pytestmark = [
+    pytest.mark.system,
+    # MLflow's client warns of its own loaders and of the interpreter's age; nothing its users can mend.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+def sweep(storage: Path, *more: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "sweep" / "run.py", *SMALL, "--storage", storage, *more],
+        capture_output=True, text=True, cwd=storage, check=False, **options,
+    )  # fmt: skip
+
+
+def runs(storage: Path):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{storage}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("scenes")
+    return client, client.search_runs([experiment.experiment_id])
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("storage")
+    done = sweep(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "output.txt").write_text(done.stdout)
+    return folder
+
+
+def front_of(storage: Path):
+    return json.loads((storage / STUDY / "front.json").read_text())
+
+
+def test_study_leaves_a_front(storage):
+    front = front_of(storage)
+    assert set(front["dense"]) >= {"macs", "params", "val_accuracy", "test_accuracy"}
+    assert len(front["points"]) == 3
+    for point in front["points"]:
+        assert set(point) >= {
+            "point", "trial", "network", "dataset", "budget", "macs", "macs_ratio", "params", "val_accuracy",
+            "test_accuracy", "widths", "artifact", "run_id", "on_front",
+        }  # fmt: skip
+        assert 0 < point["macs_ratio"] <= point["budget"]
+        assert point["macs"] == round(point["macs_ratio"] * front["dense"]["macs"])
+        assert 0 <= point["val_accuracy"] <= 1
+        assert (storage / STUDY / point["artifact"] / "model.onnx").is_file()
+    assert any(point["on_front"] for point in front["points"])
+    assert (storage / STUDY / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert (storage / STUDY / "front.html").stat().st_size > 1e6  # it carries plotly
+    # No pickle of ours or of Ray's stays behind.
+    assert not [p for p in storage.rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+
+
+def test_study_is_tracked(storage):
+    _, tracked = runs(storage)
+    kinds = [run.data.tags["nasprune.kind"] for run in tracked]
+    assert sorted(kinds) == ["study", "trial", "trial", "trial"]
+    assert {run.info.status for run in tracked} == {"FINISHED"}
+    by_id = {run.info.run_id: run for run in tracked}
+    for point in front_of(storage)["points"]:
+        assert by_id[point["run_id"]].data.metrics["val_accuracy"] == point["val_accuracy"]
+
+
+def test_terminal_tells_what_to_do_next(storage):
+    output = (storage / "output.txt").read_text()
+    assert "mlflow ui --backend-store-uri" in output
+    assert f"promote: uv run sweep/promote.py --study {STUDY}" in output
+    assert "Traceback" not in output
+
+
+def test_running_again_does_nothing_twice(storage):
+    before = {p: p.stat().st_mtime_ns for p in (storage / STUDY / "points").rglob("*")}
+    done = sweep(storage)
+    assert done.returncode == 0, done.stderr
+    assert before == {p: p.stat().st_mtime_ns for p in (storage / STUDY / "points").rglob("*")}
+    assert len(runs(storage)[1]) == 4
+
+
+def test_killed_driver_goes_on(tmp_path, storage):
+    """Kill -9 in the middle of the trials: the same command ends with the front of an undisturbed study."""
+    shutil.copytree(storage / "shared", tmp_path / "shared")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "sweep" / "run.py", *SMALL, "--storage", tmp_path],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / STUDY).glob("points/[!.]*")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = sweep(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    keys = ("trial", "budget", "macs", "val_accuracy", "test_accuracy", "widths", "on_front")
+    resumed, undisturbed = (
+        sorted(([point[key] for key in keys] for point in front_of(folder)["points"]), key=str)
+        for folder in (tmp_path, storage)
+    )
+    assert resumed == undisturbed
+    _, tracked = runs(tmp_path)
+    assert len(tracked) == 4
+    assert {run.info.status for run in tracked} == {"FINISHED"}
+
+
+CLIENT = """
+import sys, numpy as np, mlflow
+assert not any(name in sys.modules for name in ("nasprune", "torch"))
+data = np.load(sys.argv[1])
+mlflow.set_tracking_uri(sys.argv[2])
+model = mlflow.pyfunc.load_model("models:/scenes-resnet10@champion")
+logits = model.predict(data["images"])["logits"]
+try:
+    import nasprune
+except ModuleNotFoundError:
+    print(float((logits.argmax(1) == data["labels"]).mean()))
+"""
+
+
+def test_promoted_model_needs_nothing_of_ours(storage, tmp_path):
+    """Promote, then predict in a fresh environment that holds MLflow and ONNX Runtime only."""
+    from nasprune.artifact import data_settings, read_record
+    from nasprune.data import load
+
+    done = subprocess.run(
+        [sys.executable, ROOT / "sweep" / "promote.py", "--study", STUDY, "--storage", storage,
+         "--max-macs-ratio", "0.5", "--alias", "champion"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    client, _ = runs(storage)
+    version = client.get_model_version_by_alias("scenes-resnet10", "champion")
+    record = read_record(storage / STUDY / "points" / version.tags["point"])
+    data = load(data_settings(record["data"]), storage / "shared" / "data")
+    test = data.split.test
+    pixels = np.ascontiguousarray(data.images.gather(test).float().div(255).numpy())
+    np.savez(tmp_path / "test.npz", images=pixels, labels=data.store.labels[test])
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not on the PATH to make a fresh environment with")
+    import mlflow
+    import onnx
+    import onnxruntime
+
+    needed = [f"{m.__name__}=={m.__version__}" for m in (mlflow, onnx, onnxruntime)]
+    environment = tmp_path / "fresh"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, environment], check=True)
+    python = environment / "bin" / "python"
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, *needed], check=True)
+    (tmp_path / "client.py").write_text(CLIENT)
+    loaded = subprocess.run(
+        [python, "client.py", "test.npz", f"sqlite:///{storage}/mlflow/mlflow.db"],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert loaded.returncode == 0, loaded.stderr
+    assert float(loaded.stdout.strip().splitlines()[-1]) == pytest.approx(record["test_accuracy"], abs=1.01 / len(test))
+
+
+def test_promoting_a_changed_point_is_refused(storage, tmp_path):
+    copy = tmp_path / "storage"
+    shutil.copytree(storage, copy)
+    point = next(point for point in front_of(copy)["points"] if point["on_front"])
+    path = copy / STUDY / point["artifact"] / "point.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.999}))
+    done = subprocess.run(
+        [sys.executable, ROOT / "sweep" / "promote.py", "--study", STUDY, "--storage", copy,
+         "--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db", "--point", point["point"], "--alias", "champion"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "not promoted" in done.stderr or "not" in done.stderr
