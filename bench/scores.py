@@ -63,6 +63,8 @@ def main() -> int:
     parser.add_argument("--dense-epochs", type=int, default=60)
     parser.add_argument("--search-epochs", type=int, default=8)
     parser.add_argument("--tune-epochs", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--fractions", default="0.75,0.05,0.2", help="train, validation and test shares")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-scores"))
@@ -73,15 +75,25 @@ def main() -> int:
     rows_file = arguments.out / "rows.jsonl"
     rows = [json.loads(line) for line in rows_file.read_text().splitlines()] if rows_file.exists() else []
     done = {(row["method"], row["budget"], row["seed"]) for row in rows}
+    fractions = [float(text) for text in arguments.fractions.split(",")]
     compute = choose_compute(arguments.device, threads=arguments.threads)
     for seed in (int(text) for text in arguments.seeds.split(",")):
         data = load(
-            DataSettings(dataset=arguments.dataset, data=arguments.data, image_size=arguments.image_size, seed=seed),
+            DataSettings(
+                dataset=arguments.dataset,
+                data=arguments.data,
+                image_size=arguments.image_size,
+                fractions=(fractions[0], fractions[1], fractions[2]),
+                seed=seed,
+            ),
             arguments.out / "data",
         )
         network = NetworkSettings(network=arguments.network, classes=len(data.classes), image_size=arguments.image_size)
         dense_settings = DenseSettings(
-            network=network, training=TrainingSettings(epochs=arguments.dense_epochs), seed=seed
+            network=network,
+            training=TrainingSettings(epochs=arguments.dense_epochs),
+            batch_size=arguments.batch_size,
+            seed=seed,
         )
         dense = obtain_dense(arguments.out / "dense", dense_settings, data, compute, show)
         print(f"seed {seed}: dense test accuracy {dense.record['test_accuracy']:.2%}", flush=True)
@@ -94,6 +106,7 @@ def main() -> int:
                 settings = PruneSettings(
                     search=SearchSettings(**{"epochs": arguments.search_epochs, **given}),
                     tuning=TrainingSettings(epochs=epochs, learning_rate=0.03),
+                    batch_size=arguments.batch_size,
                 )
                 pruned = prune(dense, data, budget, settings, compute, seed=seed, session=Session(None, show))
                 row = {

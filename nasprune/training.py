@@ -27,7 +27,7 @@ class TrainingSettings:
         learning_rate: Peak of the one-cycle schedule of SGD.
         momentum: Nesterov momentum.
         weight_decay: On weights of convolution and linear layers only.
-        label_smoothing: Share of the label spread over all classes.
+        label_smoothing: Share of the label spread over all classes, where there is no teacher.
         warm_up: Share of all steps in which the learning rate rises.
         clip: Largest norm of the gradient; keeps networks without batch norm from diverging.
         distillation: Share of the loss that comes from the teacher, where there is one.
@@ -38,7 +38,7 @@ class TrainingSettings:
     learning_rate: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     warm_up: float = 0.2
     clip: float = 5.0
     distillation: float = 0.7

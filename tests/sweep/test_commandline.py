@@ -1,0 +1,71 @@
+"""The command line, which other tools rely on, and the settings behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nasprune.errors import SettingsError
+from sweep.commandline import command, parse_settings
+from sweep.settings import StudySettings, check_same_study, fields
+
+FLAGS = {
+    "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
+    "trials", "dense_epochs", "search_epochs", "tune_epochs", "dense_learning_rate", "tune_learning_rate", "batch_size",
+    "search", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+}  # fmt: skip
+
+
+def test_flags_are_frozen():
+    assert {setting.name for setting in fields()} == FLAGS
+
+
+def test_documented_call():
+    settings = parse_settings(
+        "--dataset ucm --data PATH --network resnet34 --image-size 64 --budgets 0.5,0.25,0.1 --trials 12 "
+        "--dense-epochs 60 --search-epochs 8 --tune-epochs 16 --seed 0 --study NAME --storage DIR "
+        "--tracking-uri http://127.0.0.1:5000".split()
+    )
+    assert (settings.data, settings.storage) == (Path("PATH"), Path("DIR"))
+    assert settings.budgets == (0.5, 0.25, 0.1)
+    assert (settings.trials, settings.dense_epochs, settings.search_epochs, settings.tune_epochs) == (12, 60, 8, 16)
+    assert settings.directory == Path("DIR/NAME")
+
+
+def test_file_and_flags_mean_the_same(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text('network = "vgg16_bn"\nbudgets = [0.5, 0.1]\ntrials = 4\nsearch = ["mask=soft", "cost_weight=1"]\n')
+    flags = "--network vgg16_bn --budgets 0.5,0.1 --trials 4 --search mask=soft,cost_weight=1".split()
+    assert parse_settings(["--settings", str(path)]) == parse_settings(flags)
+
+
+def test_flags_win_over_the_file(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text("trials = 4\nseed = 3\n")
+    settings = parse_settings(["--settings", str(path), "--trials", "5"])
+    assert (settings.trials, settings.seed) == (5, 3)
+
+
+def test_fixed_search_settings_win_over_explored_ones():
+    settings = StudySettings(search=("mask=soft", "cost_weight=0.5"))
+    search = settings.prune_settings({"cost_weight": 0.03, "ramp": 0.5}).search
+    assert (search.mask, search.cost_weight, search.ramp, search.epochs) == ("soft", 0.5, 0.5, settings.search_epochs)
+
+
+def test_only_what_changes_results_must_stay_in_a_resumed_study():
+    kept = StudySettings().as_json()
+    check_same_study(StudySettings(trials=9, storage=Path("elsewhere"), cpus_per_trial=2, device="cpu"), kept)
+    for change in ({"seed": 1}, {"budgets": (0.3,)}, {"network": "resnet18", "study": "scenes-resnet10"}):
+        with pytest.raises(SettingsError, match="was started with"):
+            check_same_study(StudySettings(**change), kept)
+
+
+def test_an_interrupted_command_says_how_to_go_on(capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_:
+        command(interrupted)
+    assert exit_.value.code == 130
+    assert "goes on from here" in capsys.readouterr().err

@@ -1,0 +1,125 @@
+"""Laws of the schedule, the distillation loss, re-calibration and checkpoints."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.compute import choose_compute
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.progress import Progress, Session, State
+from nasprune.training import TrainingSettings, distillation_loss, evaluate, one_cycle, recalibrate
+
+COMPUTE = choose_compute("cpu")
+
+
+def test_one_cycle_rises_once_and_ends_at_nothing():
+    rates = [one_cycle(step / 1000, 0.2) for step in range(1001)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1)
+    assert top == 200
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_student_that_is_its_teacher_has_no_divergence():
+    logits, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    cross_entropy = nn.functional.cross_entropy(logits, labels)
+    assert distillation_loss(logits, logits, labels, 1.0, 4.0) == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(logits, logits, labels, 0.25, 4.0) == pytest.approx(0.75 * float(cross_entropy))
+    assert distillation_loss(logits, -logits, labels, 1.0, 4.0) > 0.01
+
+
+class Given:
+    """Batches of given tensors."""
+
+    def __init__(self, *batches):
+        self.batches = batches
+        self.images_count = sum(len(images) for images, _ in batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def epoch(self, number):
+        return iter(self.batches)
+
+
+def test_recalibration_is_the_plain_average_over_batches():
+    norm = nn.BatchNorm2d(2)
+    network = nn.Sequential(norm, nn.Dropout(0.9))
+    batches = [torch.randn(6, 2, 3, 3) * 2 + 1 for _ in range(3)]
+    recalibrate(network, Given(*((batch, None) for batch in batches)), COMPUTE)
+    means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    variances = torch.stack([batch.transpose(0, 1).flatten(1).var(1) for batch in batches]).mean(0)
+    assert torch.allclose(norm.running_mean, means, atol=1e-5)
+    assert torch.allclose(norm.running_var, variances, atol=1e-4)
+    assert norm.momentum == 0.1
+    assert not any(module.training for module in network.modules())
+
+
+def test_accuracy_counts_every_image_once():
+    network = nn.Flatten()  # the logits are the image
+    images = torch.eye(4).reshape(4, 4, 1, 1)
+    batches = Given((images[:3], torch.tensor([0, 1, 1])), (images[3:], torch.tensor([3])))
+    assert evaluate(network, batches) == 0.75
+
+
+def stepper(network, optimizer):
+    def step(epoch):
+        optimizer.zero_grad()
+        (network.weight.sum() * (epoch + 1)).backward()
+        optimizer.step()
+        return {"loss": 0.0}
+
+    return step
+
+
+def test_checkpoint_restores_optimizers_too(tmp_path):
+    def fresh():
+        torch.manual_seed(0)
+        network = nn.Linear(2, 2)
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+        return network, optimizer, State(modules={"n": network}, optimizers={"a": optimizer})
+
+    whole, optimizer, state = fresh()
+    Session().run("phase", 4, stepper(whole, optimizer), state)
+    for epochs in (2, 4):  # a second session goes on from the first one's file
+        part, optimizer, state = fresh()
+        Session(tmp_path, seconds_between=0).run("phase", epochs, stepper(part, optimizer), state)
+    assert torch.equal(whole.weight, part.weight)
+
+
+def test_checkpoint_comes_before_its_report(tmp_path):
+    network, seen = nn.Linear(2, 2), []
+
+    def report(progress: Progress) -> None:
+        seen.append((tmp_path / "phase.safetensors").exists())
+
+    Session(tmp_path, report, seconds_between=0).run("phase", 2, lambda _: {}, State(modules={"n": network}))
+    assert seen == [True, True]
+
+
+def test_foreign_and_damaged_checkpoints_are_refused(tmp_path):
+    state = State(modules={"n": nn.Linear(2, 2)})
+    Session(tmp_path, identity="one").run("phase", 1, lambda _: {}, state)
+    with pytest.raises(ArtifactError, match="other settings"):
+        Session(tmp_path, identity="two").run("phase", 1, lambda _: {}, state)
+    path = tmp_path / "phase.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ArtifactError, match="damaged"):
+        Session(tmp_path, identity="one").run("phase", 1, lambda _: {}, state)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": 1, "learning_rate": 0}])
+def test_wrong_training_settings(wrong):
+    with pytest.raises(SettingsError):
+        TrainingSettings(**wrong)
+
+
+def test_bfloat16_is_off_where_the_processor_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert not choose_compute("cpu").bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert choose_compute("cpu").bfloat16
