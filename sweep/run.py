@@ -31,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     console.print(f"\nfront:   {settings.directory / 'front.html'}", highlight=False, soft_wrap=True)
     if hint.command:
         console.print(f"browse:  {hint.command}", highlight=False, soft_wrap=True)
-    console.print(f"         {hint.link}", highlight=False, soft_wrap=True)
+    console.print(f"trials:  {hint.link}", highlight=False, soft_wrap=True)
+    console.print(f"study:   {hint.front}", highlight=False, soft_wrap=True)
     console.print(
         f"promote: uv run sweep/promote.py --study {settings.study}{storage} --max-macs-ratio 0.25 --alias champion",
         highlight=False,

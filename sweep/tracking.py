@@ -20,6 +20,7 @@ from mlflow.entities import Metric, Param, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from nasprune.artifact import read_record
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep.logged_models import STUDY, TRIAL, log_point
 from sweep.mlflow_client import connect, quiet, unreachable
@@ -150,6 +151,10 @@ class Tracker:
             # After every epoch's step, so that a metric's latest value is the point's.
             last = max((step for _, step in self._known(run_id)), default=0)
             log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=last)
+            record = read_record(point_dir)
+            # MLflow's list of runs shows names first and metrics far to the right.
+            name = f"{trial_id}: {record['val_accuracy']:.1%} at {record['macs_ratio']:.1%} of the MACs"
+            self._client.update_run(run_id, name=name)
 
         self._deliver(log)
         return self._runs.get(trial_id)

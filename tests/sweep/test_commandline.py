@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,11 @@ def test_flags_are_frozen():
 
 def test_documented_call():
     settings = parse_settings(
-        "--dataset ucm --data PATH --network resnet34 --image-size 64 --budgets 0.5,0.25,0.1 --trials 12 "
-        "--dense-epochs 60 --search-epochs 8 --tune-epochs 16 --seed 0 --study NAME --storage DIR "
-        "--tracking-uri http://127.0.0.1:5000".split()
+        shlex.split(
+            "--dataset ucm --data PATH --network resnet34 --image-size 64 --budgets 0.5,0.25,0.1 --trials 12 "
+            "--dense-epochs 60 --search-epochs 8 --tune-epochs 16 --seed 0 --study NAME --storage DIR "
+            "--tracking-uri http://127.0.0.1:5000"
+        )
     )
     assert (settings.data, settings.storage) == (Path("PATH"), Path("DIR"))
     assert settings.budgets == (0.5, 0.25, 0.1)
@@ -36,7 +39,7 @@ def test_documented_call():
 def test_file_and_flags_mean_the_same(tmp_path):
     path = tmp_path / "settings.toml"
     path.write_text('network = "vgg16_bn"\nbudgets = [0.5, 0.1]\ntrials = 4\nsearch = ["mask=soft", "cost_weight=1"]\n')
-    flags = "--network vgg16_bn --budgets 0.5,0.1 --trials 4 --search mask=soft,cost_weight=1".split()
+    flags = ["--network", "vgg16_bn", "--budgets", "0.5,0.1", "--trials", "4", "--search", "mask=soft,cost_weight=1"]
     assert parse_settings(["--settings", str(path)]) == parse_settings(flags)
 
 
