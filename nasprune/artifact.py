@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -104,7 +105,7 @@ def write_artifact(directory: Path, network: nn.Module, record: Record) -> None:
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     given = record["statistics"]
     statistics = Statistics(mean=tuple(given["mean"]), deviation=tuple(given["deviation"]))
-    network = network.cpu().eval()
+    network = copy.deepcopy(network).cpu().eval()
     try:
         partial.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in network.state_dict().items()}

@@ -51,7 +51,10 @@ def choose_compute(device: str = "auto", *, threads: int | None = None) -> Compu
     if threads is not None:
         torch.set_num_threads(threads)
     if cuda and device != "cpu":
-        torch.backends.cudnn.benchmark = False  # the choice of algorithm would differ between runs
+        # The choice of algorithm must not differ between runs, and float32 must mean float32.
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
         return Compute(device=torch.device("cuda"), bfloat16=torch.cuda.is_bf16_supported())
     # Without the instruction, bfloat16 on a CPU is emulated and slower than float32.
     capabilities = torch.cpu.get_capabilities()

@@ -93,7 +93,7 @@ def uniform_random(
 
 
 def constant(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
-    """The same for every channel: a search that starts from it knows nothing."""
+    """The same for every channel: with scale "global", a search that starts from it knows nothing."""
     return torch.ones(coupling.channels, device=compute.device)
 
 

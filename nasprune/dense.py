@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -19,11 +20,10 @@ from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
 from nasprune.training import TrainingSettings, evaluate, fit
-from nasprune.weights import SCRATCH, load_initial_weights
+from nasprune.weights import IMAGENET, SCRATCH, load_initial_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from nasprune.data import SceneData
 
@@ -52,6 +52,8 @@ class DenseSettings:
 def dense_key(settings: DenseSettings, data: SceneData) -> str:
     """The name under which this dense network is shared: a hash of its settings, images and split."""
     content: dict[str, Any] = dataclasses.asdict(settings) | {"data": data.store.data_hash}
+    if settings.weights not in (SCRATCH, IMAGENET):
+        content["weights"] = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
     content["split"] = {
         part: hashlib.sha256(getattr(data.split, part).tobytes()).hexdigest()
         for part in ("train", "validation", "test")

@@ -117,6 +117,15 @@ class Session:
                 saved = time.monotonic()
             self.report(Progress(phase=phase, epoch=epoch + 1, epochs=epochs, metrics=metrics))
 
+    def once(self, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """A tensor that is made once in the life of the run, and read back by those who resume it."""
+        path = self._path(name)
+        if path is not None and path.exists():
+            return self._read(path)[1]["tensor/made"]
+        tensor = make()
+        self._keep(name, 0, State(tensors={"made": tensor}))
+        return tensor
+
     def _path(self, phase: str) -> Path | None:
         return None if self.directory is None else self.directory / f"{phase}.safetensors"
 
@@ -131,6 +140,11 @@ class Session:
         path = self._path(phase)
         if path is None or not path.exists():
             return 0
+        epoch, flat = self._read(path)
+        state.load(flat)
+        return epoch
+
+    def _read(self, path: Path) -> tuple[int, dict[str, torch.Tensor]]:
         try:
             with safe_open(path, framework="pt") as file:
                 meta = file.metadata()
@@ -141,5 +155,4 @@ class Session:
             ) from error
         if meta["identity"] != self.identity:
             raise ArtifactError(f"checkpoint {path} belongs to a run with other settings; delete it to start again")
-        state.load(flat)
-        return int(meta["epoch"])
+        return int(meta["epoch"]), flat

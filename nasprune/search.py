@@ -131,7 +131,10 @@ def search(
     Returns:
         Scores (C,), on the compute's device.
     """
-    importance = CRITERIA[settings.initial](network, coupling, batches, compute, seed)
+    # Kept, since a resumed run must not depend on sums that a GPU may take in another order.
+    importance = session.once(
+        "importance", lambda: CRITERIA[settings.initial](network, coupling, batches, compute, seed)
+    ).to(compute.device)
     scores = scaled(importance, coupling, cost, settings.scale).requires_grad_()
     if settings.epochs == 0:
         return scores.detach()

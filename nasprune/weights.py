@@ -70,7 +70,7 @@ def _download(name: str, endpoint: str | None) -> Path:
     if name not in _REPOSITORIES:
         raise SettingsError(f"weights 'imagenet' given, but none are published for {name}; use scratch or a file")
     try:
-        return Path(hf_hub_download(_REPOSITORIES[name], "model.safetensors", endpoint=endpoint))
+        return Path(hf_hub_download(_REPOSITORIES[name], "model.safetensors", endpoint=endpoint, token=False))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ArtifactError(

@@ -7,12 +7,13 @@ import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasprune.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sweep.settings import StudySettings
 
@@ -22,8 +23,29 @@ _QUIET = {
     # The sweep shows its own table.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Nothing is sent anywhere unless asked.
     "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+# Ray on one machine talks over the loopback address where clusters are off: the platforms' switch for it.
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+def prepare_environment() -> None:
+    """Set what Ray and MLflow read when they are first imported; call it before either is.
+
+    A variable that is set already stays as it is. A cluster is joined if RAY_ADDRESS names one or `ray start`
+    began one on this machine; otherwise Ray is kept to the loopback address, since its ports run any code.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if not _cluster_to_join():
+        os.environ.setdefault(_LOOPBACK, "0")
+
+
+def _cluster_to_join() -> bool:
+    began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
+    return bool(os.environ.get("RAY_ADDRESS")) or began_here.exists()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,22 +56,21 @@ class Places:
         trial: Resources of one trial, by Ray's names.
         at_once: How many fit the cluster as it is.
         dense: Resources of the dense network's training: a GPU, or all CPUs of a node.
+        device: Where they work: "cpu" where no GPU is booked, although one may be seen.
     """
 
     trial: dict[str, float]
     at_once: int
     dense: dict[str, float]
+    device: str
 
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
     """Join or start Ray, and leave it again.
 
-    A cluster is joined if RAY_ADDRESS names one or one was started on this machine with `ray start`. A cluster
-    of our own listens on the loopback address only.
+    See `prepare_environment`, which must have been called.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
     import ray
 
     if not ray.is_initialized():
@@ -79,19 +100,23 @@ def find_places(settings: StudySettings) -> Places:
         wanted = 1.0 if gpus else 0.0
     if settings.device == "cuda" and not gpus:
         raise SettingsError("device cuda given, but the cluster has no GPU; use --device cpu or add a GPU node")
-    at_once = int(cpus // settings.cpus_per_trial)
-    if wanted:
-        at_once = min(at_once, int(gpus / wanted + 1e-9))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    at_once = sum(_fits(node, settings.cpus_per_trial, wanted) for node in nodes)
     if at_once < 1:
         raise SettingsError(
-            f"{settings.cpus_per_trial} CPUs and {wanted:g} GPUs a trial given, but the cluster has {cpus:g} CPUs and "
-            f"{gpus:g} GPUs; lower --cpus-per-trial or --gpus-per-trial, or add nodes"
+            f"{settings.cpus_per_trial} CPUs and {wanted:g} GPUs a trial given, but no node of the cluster has them "
+            f"({cpus:g} CPUs and {gpus:g} GPUs in all); lower --cpus-per-trial or --gpus-per-trial, or add nodes"
         )
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    widest = max(node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"])
+    widest = max(node.get("CPU", 0.0) for node in nodes)
     trial = {"CPU": float(settings.cpus_per_trial)}
     dense = {"CPU": max(1.0, widest)}
     if wanted:
         trial["GPU"] = wanted
         dense = {"CPU": float(settings.cpus_per_trial), "GPU": 1.0}
-    return Places(trial=trial, at_once=at_once, dense=dense)
+    return Places(trial=trial, at_once=at_once, dense=dense, device=settings.device if wanted else "cpu")
+
+
+def _fits(node: Mapping[str, float], cpus: int, gpus: float) -> int:
+    """Trials that fit one node."""
+    by_cpu = int(node.get("CPU", 0.0) // cpus)
+    return min(by_cpu, int(node.get("GPU", 0.0) / gpus + 1e-9)) if gpus else by_cpu

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nasprune.errors import NaspruneError, SettingsError
+from sweep.cluster import prepare_environment
 from sweep.settings import StudySettings, fields
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
 
 def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a command's main function on the process's arguments; a NaspruneError becomes one line and exit code 2."""
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_DISABLED"):
-        os.environ.setdefault(name, "true")  # nothing is sent anywhere unless asked
+    prepare_environment()
     try:
         code = main(sys.argv[1:])
     except NaspruneError as error:

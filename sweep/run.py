@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
@@ -14,7 +16,9 @@ from rich.console import Console
 from sweep.commandline import command, parse_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from sweep.settings import StudySettings
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,20 +31,30 @@ def main(arguments: Sequence[str]) -> int:
     outcome, tracker = run_study(settings, console)
     console.print(table(outcome.front))
     hint = tracker.browse_hint()
-    storage = "" if settings.storage == Path("runs").resolve() else f" --storage {settings.storage}"
     console.print(f"\nfront:   {settings.directory / 'front.html'}", highlight=False, soft_wrap=True)
     if hint.command:
         console.print(f"browse:  {hint.command}", highlight=False, soft_wrap=True)
     console.print(f"trials:  {hint.link}", highlight=False, soft_wrap=True)
     console.print(f"study:   {hint.front}", highlight=False, soft_wrap=True)
-    console.print(
-        f"promote: uv run sweep/promote.py --study {settings.study}{storage} --max-macs-ratio 0.25 --alias champion",
-        highlight=False,
-        soft_wrap=True,
-    )
+    promote = promote_command(settings, outcome.front)
+    console.print(f"promote: {promote}", highlight=False, soft_wrap=True)
     if outcome.unfinished:
         console.print(f"{outcome.unfinished} trials are unfinished; the same command goes on from here")
     return 1 if outcome.failures or outcome.unfinished else 0
+
+
+def promote_command(settings: StudySettings, front: Mapping[str, Any]) -> str:
+    """The command that promotes from the middle of this study's front."""
+    words = ["uv", "run", "sweep/promote.py", "--study", settings.study]
+    if settings.storage != Path("runs").absolute():
+        words += ["--storage", str(settings.storage)]
+    if settings.tracking_uri:
+        from sweep.mlflow_client import redacted
+
+        words += ["--tracking-uri", redacted(settings.tracking_uri)]
+    ratios = sorted(point["macs_ratio"] for point in front["points"] if point["on_front"]) or [1.0]
+    words += ["--max-macs-ratio", f"{math.ceil(ratios[len(ratios) // 2] * 100) / 100:g}", "--alias", "champion"]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

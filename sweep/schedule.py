@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -46,7 +45,7 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
             _show(progress, display)
         _show(progress, display)
         ray.get(running)
-    except ray.exceptions.RayTaskError as error:
+    except ray.exceptions.RayError as error:
         raise _as_ours(error) from error
     finally:
         progress.shutdown(force=True)
@@ -68,11 +67,13 @@ def _train_dense(settings: StudySettings, threads: int, progress: Queue) -> None
     obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute, progress.put)
 
 
-def _as_ours(error: ray.exceptions.RayTaskError) -> Exception:
-    """The error of ours behind Ray's, where there is one."""
-    cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
-    original = getattr(cause, "cause", cause)
-    return original if isinstance(original, NaspruneError) else error
+def _as_ours(error: ray.exceptions.RayError) -> NaspruneError:
+    """The error of ours behind Ray's, or one that says in a line what happened."""
+    original = getattr(error, "cause", error)
+    if isinstance(original, NaspruneError):
+        return original
+    lines = str(error).strip().splitlines()
+    return NaspruneError(f"the dense network could not be trained: {lines[-1] if lines else type(error).__name__}")
 
 
 def run_trials(
@@ -91,7 +92,10 @@ def run_trials(
         tune.with_parameters(run_trial, settings=settings, dense_key=dense.directory.name),
         {"cpu": places.trial["CPU"], "gpu": places.trial.get("GPU", 0.0)},
     )
-    name = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
+    # Tune's own state, pickles among it, has no reader: what a later session needs is in the study's folder.
+    directory = settings.directory / "ray"
+    shutil.rmtree(directory, ignore_errors=True)  # of a session that was killed
+    name = time.strftime("%Y%m%d-%H%M%S")
     tuner = Tuner(
         trainable,
         tune_config=TuneConfig(
@@ -102,15 +106,20 @@ def run_trials(
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=str(settings.directory / "ray"),
+            storage_path=str(directory),
             callbacks=[follower],
             verbose=0,
             failure_config=FailureConfig(max_failures=1),
         ),
     )
-    tuner.fit()
-    # Tune's own state, pickles among it, has no reader: what a later session needs is in the study's folder.
-    shutil.rmtree(settings.directory / "ray" / name, ignore_errors=True)
+    try:
+        tuner.fit()
+    except tune.TuneError:
+        if follower.error is not None:  # raised in a callback of ours, and wrapped by Tune
+            raise follower.error from None
+        raise
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 class Follower(Callback):
@@ -131,6 +140,7 @@ class Follower(Callback):
         self.refresh = refresh
         self.settings = settings
         self.failures: dict[str, str] = {}
+        self.error: NaspruneError | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Nothing: Tune stores its callbacks to restore them, but every session here is a new run with its own."""
@@ -155,8 +165,12 @@ class Follower(Callback):
         self.display.reported(name, result)
         if result["finished"]:
             point = str(result["point"])
-            self.tracker.point(name, self.settings.directory / "points" / point)
-            self.refresh(point)
+            try:
+                self.tracker.point(name, self.settings.directory / "points" / point)
+                self.refresh(point)
+            except NaspruneError as error:
+                self.error = error
+                raise
             return
         metrics = {k: float(v) for k, v in result.items() if k.startswith(("search_", "tune_"))}
         self.tracker.trial_metrics(name, int(result["step"]), metrics)

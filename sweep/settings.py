@@ -79,8 +79,10 @@ class StudySettings:
     )
 
     def __post_init__(self) -> None:
+        if len(self.fractions) != 3:
+            raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
         if not self.study:
-            object.__setattr__(self, "study", f"{self.dataset}-{self.network}")
+            object.__setattr__(self, "study", f"{self.data_settings().name}-{self.network}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.study) or self.study in RESERVED:
             raise SettingsError(
                 f"study name '{self.study}' given; expected letters, digits, '.', '_' and '-' only, "
@@ -101,10 +103,17 @@ class StudySettings:
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
+        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:
+            raise SettingsError(
+                f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0 to 1: a trial uses one GPU or a share of it"
+            )
+        if self.search_epochs == 0 and self.trials > len(self.budgets):
+            raise SettingsError(
+                f"{self.trials} trials for {len(self.budgets)} budgets without search epochs given; expected one trial "
+                "a budget, since nothing is explored without a search"
+            )
         self.data_settings()
         self.prune_settings({})
-        if len(self.fractions) != 3:
-            raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
         if self.weights not in (SCRATCH, IMAGENET) and not Path(self.weights).is_file():
             raise SettingsError(
                 f"weights '{self.weights}' given; expected scratch, imagenet or a safetensors file that exists"
@@ -119,7 +128,8 @@ class StudySettings:
     def resolved(self) -> StudySettings:
         """The same with absolute paths, which hold in every process of the study."""
         data = None if self.data is None else self.data.absolute()
-        return dataclasses.replace(self, storage=self.storage.absolute(), data=data)
+        weights = self.weights if self.weights in (SCRATCH, IMAGENET) else str(Path(self.weights).absolute())
+        return dataclasses.replace(self, storage=self.storage.absolute(), data=data, weights=weights)
 
     def data_settings(self) -> DataSettings:
         """What `nasprune.data.load` takes."""
@@ -164,10 +174,11 @@ class StudySettings:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values of every field."""
+        """JSON values of every field but the tracking URI, which may hold a password."""
         return {
             name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
+            if name != "tracking_uri"
         }
 
     def identity(self) -> dict[str, Any]:

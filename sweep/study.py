@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from nasprune.cost import macs_cost
 from nasprune.data import load
-from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import write_json
 from nasprune.networks import build, couple
 from nasprune.scores import check_budget
 from sweep import report
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
+from sweep.folder import check_same_images, check_storage, claimed
 from sweep.front import hypervolume
 from sweep.mlflow_client import connect
 from sweep.points import take_front
 from sweep.searcher import SPACE, OptunaSearcher
-from sweep.settings import check_same_study
 from sweep.tracking import Status, Tracker
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from sweep.cluster import Places
     from sweep.settings import StudySettings
 
-SETTINGS, FRONT = "settings.json", "front.json"
+FRONT = "front.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,20 +59,21 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     Raises:
         NaspruneError: with what the user can mend.
     """
-    _check_storage(settings)
+    check_storage(settings)
+    connect(settings.tracking_uri, settings.storage)
     data = load(settings.data_settings(), settings.storage / "shared" / "data")
+    check_same_images(settings, data.store.data_hash)
     _check_budgets(settings, data)
-    title = f"{settings.study}: {settings.network} on {settings.dataset} at {settings.image_size} px"
+    title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px"
     epochs = settings.search_epochs + settings.tune_epochs
     display = Display(console, title, trials=settings.trials, epochs=epochs)
-    connect(settings.tracking_uri, settings.storage)
     with ray_cluster(), display:
         places = find_places(settings)
-        with _only_one(settings):
-            write_json(settings.directory / SETTINGS, settings.as_json())
+        settings = dataclasses.replace(settings, device=places.device)
+        with claimed(settings, data.store.data_hash):
             tracker = Tracker(
                 study=settings.study,
-                dataset=settings.dataset,
+                dataset=data.dataset,
                 storage=settings.storage,
                 uri=settings.tracking_uri,
                 params=settings.identity(),
@@ -119,10 +118,10 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
     try:
         run_trials(settings, dense, searcher, places, follower)
         front = refresh(None)
-        unfinished = settings.trials - len({point["trial"] for point in front["points"]}) - len(follower.failures)
+        ended = {point["trial"] for point in front["points"]} | set(follower.failures)
     finally:
         searcher.close()
-    return Outcome(front=front, failures=follower.failures, unfinished=unfinished)
+    return Outcome(front=front, failures=follower.failures, unfinished=max(0, settings.trials - len(ended)))
 
 
 def _ignore(_: object) -> None:
@@ -143,42 +142,8 @@ def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> d
     return front
 
 
-def _check_storage(settings: StudySettings) -> None:
-    """Make sure that the storage can be written and the study, if it is there, is this one."""
-    probe = settings.storage / ".writable"
-    try:
-        settings.storage.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
-    except OSError as error:
-        raise SettingsError(
-            f"storage {settings.storage} given; expected a folder that can be written with room to spare "
-            f"({error.strerror}); choose another --storage"
-        ) from error
-    kept = settings.directory / SETTINGS
-    if kept.exists():
-        try:
-            check_same_study(settings, json.loads(kept.read_text()))
-        except ValueError as error:
-            raise ArtifactError(f"{kept} is damaged ({error}); restore it, or give another --study") from error
-
-
 def _check_budgets(settings: StudySettings, data: SceneData) -> None:
     network = settings.dense_settings(len(data.classes)).network
     cost = macs_cost(couple(build(network), network))
     for budget in settings.budgets:
         check_budget(budget, cost)
-
-
-def _only_one(settings: StudySettings) -> FileLock:
-    """Hold the study for this process."""
-    settings.directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.directory / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise SettingsError(
-            f"study '{settings.study}' is being run by another process; wait for it, or give another --study"
-        ) from error
-    lock.release()
-    return lock

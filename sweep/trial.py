@@ -11,6 +11,7 @@ from nasprune.artifact import Record, data_record, read_record, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import obtain_dense
+from nasprune.errors import DataError
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
 from nasprune.pruning import prune
@@ -43,6 +44,12 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
     compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
     data = load(settings.data_settings(), shared / "data")
     dense = obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute)
+
+    if dense.directory.name != dense_key:
+        raise DataError(
+            f"the images of study '{settings.study}' changed while it ran: its dense network was {dense_key}, "
+            f"these images lead to {dense.directory.name}; start another study on them"
+        )
 
     def report(progress: Progress) -> None:
         tune.report(

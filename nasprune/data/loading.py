@@ -97,7 +97,7 @@ def load(settings: DataSettings, directory: Path) -> SceneData:
     images = store.images(settings.image_size)
     return SceneData(
         settings=settings,
-        dataset=settings.dataset,
+        dataset=settings.name,
         store=store,
         images=images,
         split=split,

@@ -1,5 +1,6 @@
 """Which images to use, and how."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,6 +26,13 @@ class DataSettings:
     split: str = "stratified"  # or "published", for data sets of the catalog
     seed: int = 0  # of the stratified split
     scenes_per_class: int = 100  # of the generated scenes, at least 3
+
+    @property
+    def name(self) -> str:
+        """What results are filed under: the data set, or what the folder or zip of any images is called."""
+        if self.dataset != "folder" or self.data is None:
+            return self.dataset
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.data.stem).strip("-._") or self.dataset
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -49,8 +48,8 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
     assert "Traceback" not in output.out
     left = [p.name for p in storage.glob("*") if p.name not in ("shared", "mlflow")]
     assert not left, "a study that never began has left files"
-    packed = [p for p in storage.glob("shared/data/**/*") if "partial" in p.name or "tmp" in p.name]
-    assert not packed
+    assert not [p for p in storage.rglob("*") if p.name.endswith((".unfinished", ".partial"))]
+    assert not list(storage.glob("shared/dense/*/point.json")), "nothing is trained before all is known to be right"
     return lines[0]
 
 
@@ -85,6 +84,9 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--tracking-uri", "http://127.0.0.1:9/"), "tracking URI 'http://127.0.0.1:9' given"),
         (("--tracking-uri", "ftp://x"), "tracking URI 'ftp://x' given"),
         (("--batch-size", "1"), "batch-size 1 given"),
+        (("--gpus-per-trial", "nan"), "gpus-per-trial nan given"),
+        (("--gpus-per-trial", "2"), "gpus-per-trial 2 given"),
+        (("--search-epochs", "0"), "6 trials for 3 budgets without search epochs given"),
         (("--seed", "-1"), "seed -1"),
     ],
 )
@@ -176,23 +178,30 @@ def test_resumed_with_other_settings(capsys, monkeypatch, tmp_path):
     assert [path.name for path in study.iterdir()] == ["settings.json"]
 
 
-def test_full_disk(tmp_path):
-    """A real disk of 300 kB: the line names the storage, and no file is left that would pass for whole."""
+@pytest.mark.parametrize(
+    ("size", "arguments"),
+    [
+        ("4m", ("--scenes-per-class", "100", "--image-size", "64")),  # the images do not fit
+        ("12m", ("--scenes-per-class", "10", "--image-size", "16", "--dense-epochs", "1")),  # the network does not
+    ],
+)
+def test_full_disk(tmp_path, size, arguments):
+    """A real, small disk: one line that names the storage, and no file that would pass for whole."""
     mount = tmp_path / "disk"
     mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", mount], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mount], capture_output=True)
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here: needs root and the right to mount")
     try:
         done = subprocess.run(
-            [sys.executable, ROOT / "sweep" / "run.py", "--scenes-per-class", "60", "--storage", mount],
-            capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONWARNINGS": "error"}, check=False,
+            [sys.executable, ROOT / "sweep" / "run.py", *arguments, "--storage", mount],
+            capture_output=True, text=True, cwd=tmp_path, check=False,
         )  # fmt: skip
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert "error: " in done.stderr
         assert str(mount) in done.stderr
-        left = [path for path in mount.rglob("*") if path.is_file() and path.stat().st_size]
-        assert not left
+        assert not [path for path in mount.rglob("*") if path.name.endswith((".unfinished", ".partial"))]
+        assert not list(mount.glob("shared/dense/*/point.json"))
     finally:
         subprocess.run(["umount", mount], check=True)

@@ -1,0 +1,94 @@
+"""A study's folder: one process at a time, and never two different studies in one."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.files import reason, write_json
+from sweep.settings import check_same_study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sweep.settings import StudySettings
+
+SETTINGS = "settings.json"
+
+
+def check_storage(settings: StudySettings) -> None:
+    """Make sure that the storage can be written, and that the study in it, if there is one, is this one.
+
+    Raises:
+        SettingsError: if not.
+        ArtifactError: if what the study was started with cannot be read.
+    """
+    try:
+        settings.storage.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.storage) as probe:
+            probe.write(b"x" * 4096)
+        if settings.directory.exists() and not settings.directory.is_dir():
+            raise NotADirectoryError(f"{settings.directory} is a file")
+    except OSError as error:
+        raise SettingsError(
+            f"storage {settings.storage} given; expected a folder that can be written with room to spare "
+            f"({reason(error)}); choose another --storage"
+        ) from error
+    check_same_study(settings, _kept(settings))
+
+
+def check_same_images(settings: StudySettings, data_hash: str) -> None:
+    """Make sure that a resumed study sees the images it was started with.
+
+    Raises:
+        SettingsError: if the images behind the same path have changed.
+    """
+    began = _kept(settings).get("data_hash", data_hash)
+    if began != data_hash:
+        raise SettingsError(
+            f"study '{settings.study}' was started on images with hash {began[:12]}, those given now have "
+            f"{data_hash[:12]}; give the same images, or another --study"
+        )
+
+
+@contextmanager
+def claimed(settings: StudySettings, data_hash: str) -> Iterator[None]:
+    """Hold the study's folder for this process; keep what the study is made of.
+
+    Raises:
+        SettingsError: if another process holds it.
+        DataError: if it cannot be written.
+    """
+    lock = FileLock(settings.directory / ".lock", timeout=0)
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise SettingsError(
+            f"study '{settings.study}' is being run by another process; wait for it, or give another --study"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"study folder {settings.directory} cannot be written ({reason(error)})") from error
+    try:
+        write_json(settings.directory / SETTINGS, settings.as_json() | {"data_hash": data_hash})
+        yield
+    finally:
+        lock.release()
+
+
+def _kept(settings: StudySettings) -> dict[str, Any]:
+    """What the study was started with; empty for a new one."""
+    path: Path = settings.directory / SETTINGS
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); restore it, or give another --study") from error
+    return kept
