@@ -172,3 +172,30 @@ def test_dense_network_is_trained_once(folder, data, dense):
     again = obtain_dense(folder / "dense", settings, data, COMPUTE, epochs.append)
     assert not epochs
     assert again.directory == dense.directory
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("resnet18", "original"),
+        ("resnet34", "original"),
+        ("resnet50", "original"),
+        ("vgg16", "pooled"),
+        ("vgg16_bn", "pooled"),
+    ],
+)
+def test_whole_way_for_every_network(tmp_path, data, name, head):
+    """Laws 3, 5 and 6 at their smallest: one epoch of everything, twice, and the files read back."""
+    network = NetworkSettings(network=name, head=head, classes=len(data.classes), image_size=32)
+    training = TrainingSettings(epochs=1, learning_rate=0.01)
+    dense_settings = DenseSettings(network=network, training=training, batch_size=42)
+    dense = obtain_dense(tmp_path / "dense", dense_settings, data, COMPUTE)
+    settings = PruneSettings(search=SearchSettings(epochs=1), tuning=training, batch_size=42)
+    first = run(dense, data, settings=settings)
+    assert first.macs_ratio <= 0.3
+    assert same(first, run(dense, data, settings=settings))
+    keys = ("network", "head", "dataset", "classes", "image_size", "statistics", "data", "provenance")
+    record = {**{key: dense.record[key] for key in keys}, "point": "p", **first.measures()}
+    write_artifact(tmp_path / "p", first.network, record)
+    batches = data.batches("test", batch_size=64, device=torch.device("cpu"))
+    assert evaluate(read_artifact(tmp_path / "p").network, batches) == first.test_accuracy

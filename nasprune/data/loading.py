@@ -1,8 +1,9 @@
 """From settings to a data set that is ready to train on."""
 
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from nasprune.data.settings import DataSettings
 from nasprune.data.splits import Part, Split, published_split, stratified_split
 from nasprune.data.statistics import Statistics, measure
 from nasprune.data.store import Store, is_packed, open_store, pack
+from nasprune.files import locked, write_json
 
 _DOWNLOADS = "downloads"
 _DRAWN_SEED = 0  # of the generated scenes: the data set stays itself when a study's seed changes
@@ -101,9 +103,20 @@ def load(settings: DataSettings, directory: Path) -> SceneData:
         store=store,
         images=images,
         split=split,
-        statistics=measure(images, split.train),
+        statistics=_statistics(store, images, split),
         image_size=settings.image_size,
     )
+
+
+def _statistics(store: Store, images: MappedImages, split: Split) -> Statistics:
+    """Mean and deviation of the training images, measured once and kept beside them."""
+    digest = hashlib.sha256(split.train.tobytes()).hexdigest()[:12]
+    path = store.directory / f"statistics-{images.image_size}-{digest}.json"
+    with locked(path):
+        if not path.exists():
+            write_json(path, asdict(measure(images, split.train)))
+    kept = json.loads(path.read_text())
+    return Statistics(mean=tuple(kept["mean"]), deviation=tuple(kept["deviation"]))
 
 
 def _given(dataset: str, data: Path, known: Catalogued | None, directory: Path) -> Store:

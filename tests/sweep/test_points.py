@@ -1,0 +1,59 @@
+"""Law 8: only finished points enter the front, and the points folder is all it is taken from."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nasprune.errors import ArtifactError
+from sweep.points import KEYS, take_front
+
+DENSE = {
+    "network": "resnet10", "dataset": "scenes", "image_size": 48, "macs": 1000, "params": 9, "val_accuracy": 0.9,
+    "test_accuracy": 0.9,
+}  # fmt: skip
+
+
+def put(study, name, ratio, accuracy):
+    record = dict.fromkeys(KEYS, 0) | {
+        "point": name, "trial": name[:4], "network": "resnet10", "head": "original", "dataset": "scenes",
+        "classes": [], "image_size": 48, "statistics": {}, "data": {}, "provenance": {}, "widths": {},
+        "macs_ratio": ratio, "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
+    }  # fmt: skip
+    (study / "points" / name).mkdir(parents=True)
+    (study / "points" / name / "point.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def study(tmp_path):
+    put(tmp_path, "t000-50pct", 0.5, 0.9)
+    put(tmp_path, "t001-25pct", 0.25, 0.8)
+    put(tmp_path, "t002-50pct", 0.49, 0.7)  # beaten on both by t001
+    return tmp_path
+
+
+def test_front_is_of_validation_accuracy_and_cost(study):
+    front = take_front(study, DENSE, {"t000": "run"})
+    assert {p["point"]: p["on_front"] for p in front["points"]} == {
+        "t000-50pct": True, "t001-25pct": True, "t002-50pct": False,
+    }  # fmt: skip
+    assert front["points"][0]["run_id"] == "run"
+    assert front["points"][0]["artifact"] == "points/t000-50pct"
+
+
+def test_points_that_are_being_written_are_no_points(study):
+    before = take_front(study, DENSE, {})
+    put(study, ".t003-10pct.123.partial", 0.1, 0.99)
+    (study / "points" / "t004-10pct").mkdir()  # a folder without a record
+    assert take_front(study, DENSE, {}) == before
+
+
+def test_a_damaged_point_is_named(study):
+    (study / "points" / "t001-25pct" / "point.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="t001-25pct"):
+        take_front(study, DENSE, {})
+
+
+def test_no_points_yet(tmp_path):
+    assert take_front(tmp_path, DENSE, {})["points"] == []
