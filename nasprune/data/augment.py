@@ -4,7 +4,6 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from nasprune.errors import SettingsError
 
@@ -20,11 +19,7 @@ class Augmentation:
     shift: float = 0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
     jitter: float = 0.2  # brightness, contrast and colour are each scaled by a factor in [1 - jitter, 1 + jitter]
 
-    zoom: float = 0.0  # each axis is stretched by a factor in [1 - zoom, 1 + zoom]; what is beyond, reflected
-
     def __post_init__(self) -> None:
-        if not 0 <= self.zoom < 1:
-            raise SettingsError(f"augmentation zoom {self.zoom:g}: give a number in [0, 1)")
         if not 0 <= self.shift <= 0.5:
             raise SettingsError(f"augmentation shift {self.shift:g}: give a share of the side in [0, 0.5]")
         if not 0 <= self.jitter < 1:
@@ -46,8 +41,6 @@ def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.G
     pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
     source = _source_pixels(batch, side, augmentation, generator)
     moved = pixels.index_select(0, source.view(-1)).float().view(batch, side, side, 3)
-    if augmentation.zoom:
-        moved = _zoomed(moved, augmentation.zoom, generator)
     return _jittered(moved, augmentation.jitter, generator).permute(0, 3, 1, 2)
 
 
@@ -74,20 +67,6 @@ def _source_pixels(batch: int, side: int, augmentation: Augmentation, generator:
 @functools.cache  # copying it to a GPU for every batch would make the host wait each time
 def _grey_weights(device: torch.device) -> torch.Tensor:
     return torch.tensor(_GREY, device=device)
-
-
-def _zoomed(pixels: torch.Tensor, zoom: float, generator: torch.Generator) -> torch.Tensor:
-    """Stretch the axes of float32 (B, S, S, 3) pixels about the middle, bilinearly."""
-    factors = 1 + zoom * (2 * torch.rand((2, len(pixels)), generator=generator, device=pixels.device) - 1)
-    side = pixels.shape[1]
-    # Where in the source, from -1 to 1, the middle of each pixel of the result lies.
-    place = (2 * torch.arange(side, device=pixels.device) + 1) / side - 1
-    across = (place / factors[0, :, None])[:, None, :].expand(-1, side, -1)
-    down = (place / factors[1, :, None])[:, :, None].expand(-1, -1, side)
-    grid = torch.stack((across, down), dim=3)
-    images = pixels.permute(0, 3, 1, 2)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return moved.permute(0, 2, 3, 1).contiguous()
 
 
 def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -> torch.Tensor:
