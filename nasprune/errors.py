@@ -9,7 +9,7 @@ class NaspruneError(Exception):
 
 
 class DataError(NaspruneError):
-    """A data set, image or split that cannot be used as it is."""
+    """A data set, image or split that cannot be used as it is, or a file that cannot be written."""
 
 
 class SettingsError(NaspruneError):

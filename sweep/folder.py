@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -16,6 +16,7 @@ from sweep.settings import check_same_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sweep.settings import StudySettings
 
@@ -40,7 +41,7 @@ def check_storage(settings: StudySettings) -> None:
             f"storage {settings.storage} given; expected a folder that can be written with room to spare "
             f"({reason(error)}); choose another --storage"
         ) from error
-    check_same_study(settings, _kept(settings))
+    check_same_study(settings, _kept(settings.directory))
 
 
 def check_same_images(settings: StudySettings, data_hash: str) -> None:
@@ -49,7 +50,7 @@ def check_same_images(settings: StudySettings, data_hash: str) -> None:
     Raises:
         SettingsError: if the images behind the same path have changed.
     """
-    began = _kept(settings).get("data_hash", data_hash)
+    began = _kept(settings.directory).get("data_hash", data_hash)
     if began != data_hash:
         raise SettingsError(
             f"study '{settings.study}' was started on images with hash {began[:12]}, those given now have "
@@ -59,7 +60,7 @@ def check_same_images(settings: StudySettings, data_hash: str) -> None:
 
 @contextmanager
 def claimed(settings: StudySettings, data_hash: str) -> Iterator[None]:
-    """Hold the study's folder for this process; keep what the study is made of.
+    """Hold the study's folder for this process; keep what the study is made of, and the name it is tracked under.
 
     Raises:
         SettingsError: if another process holds it.
@@ -76,15 +77,22 @@ def claimed(settings: StudySettings, data_hash: str) -> Iterator[None]:
     except OSError as error:
         raise SettingsError(f"study folder {settings.directory} cannot be written ({reason(error)})") from error
     try:
-        write_json(settings.directory / SETTINGS, settings.as_json() | {"data_hash": data_hash})
+        tracked = _kept(settings.directory).get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
+        values = settings.as_json() | {"data_hash": data_hash, "tracked_as": tracked}
+        write_json(settings.directory / SETTINGS, values)
         yield
     finally:
         lock.release()
 
 
-def _kept(settings: StudySettings) -> dict[str, Any]:
+def tracked_name(directory: Path) -> str:
+    """The name a study has in MLflow: its own and a random end, since a server may be shared by many storages."""
+    return str(_kept(directory).get("tracked_as", directory.name))
+
+
+def _kept(directory: Path) -> dict[str, Any]:
     """What the study was started with; empty for a new one."""
-    path: Path = settings.directory / SETTINGS
+    path = directory / SETTINGS
     try:
         kept: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:

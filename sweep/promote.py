@@ -66,12 +66,13 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     directory = study / point["artifact"]
     # Heavy imports wait until the flags are known to be right.
     from nasprune.artifact import ONNX, read_record
+    from sweep.folder import tracked_name
     from sweep.mlflow_client import connect
     from sweep.registry import register, tracked_model
 
     record = read_record(directory)
     connection = connect(given.tracking_uri, given.storage)
-    model = tracked_model(connection, given.study, record, directory / ONNX)
+    model = tracked_model(connection, tracked_name(study), record, directory / ONNX)
     measured = measure(directory, given.storage / "shared" / "data", verifier)
     check(record, measured)
     name = given.name or f"{record['dataset']}-{record['network']}"

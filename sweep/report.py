@@ -18,7 +18,7 @@ def picture(front: Mapping[str, Any], path: Path) -> None:
     """Write the front as a PNG file, whole or not at all.
 
     Raises:
-        ArtifactError: if the file cannot be written.
+        DataError: if the file cannot be written.
     """
     write_bytes(path, draw(front))
 
@@ -27,6 +27,6 @@ def write_page(front: Mapping[str, Any], path: Path) -> None:
     """Write the front as one HTML file that needs no network, whole or not at all.
 
     Raises:
-        ArtifactError: if the file cannot be written.
+        DataError: if the file cannot be written.
     """
     write_bytes(path, page(front).encode())

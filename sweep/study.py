@@ -16,7 +16,7 @@ from nasprune.scores import check_budget
 from sweep import report
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
-from sweep.folder import check_same_images, check_storage, claimed
+from sweep.folder import check_same_images, check_storage, claimed, tracked_name
 from sweep.front import hypervolume
 from sweep.mlflow_client import connect
 from sweep.points import take_front
@@ -72,7 +72,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         settings = dataclasses.replace(settings, device=places.device)
         with claimed(settings, data.store.data_hash):
             tracker = Tracker(
-                study=settings.study,
+                study=tracked_name(settings.directory),
                 dataset=data.dataset,
                 storage=settings.storage,
                 uri=settings.tracking_uri,

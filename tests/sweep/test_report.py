@@ -14,7 +14,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from nasprune.errors import ArtifactError
+from nasprune.errors import DataError
 from sweep.front import on_front
 from sweep.report import markdown, page, picture, table, write_page
 from sweep.report_page import figure
@@ -211,7 +211,7 @@ def test_a_note_fits_into_mlflow_however_long_the_front():
 @pytest.mark.parametrize("write", [picture, write_page])
 def test_what_cannot_be_written_is_told_and_leaves_no_rest(write, tmp_path):
     (tmp_path / "front").mkdir()
-    with pytest.raises(ArtifactError, match="cannot write"):
+    with pytest.raises(DataError, match="cannot write"):
         write(FRONTS["one"], tmp_path / "front")
     assert [path.name for path in tmp_path.iterdir()] == ["front"]
 

@@ -86,6 +86,15 @@ def test_study_is_tracked(storage):
         assert by_id[point["run_id"]].data.metrics["val_accuracy"] == point["val_accuracy"]
 
 
+def test_studies_of_one_name_in_two_storages_stay_apart_on_a_server(storage, tmp_path):
+    from sweep.folder import tracked_name
+
+    (tmp_path / STUDY).mkdir()
+    assert tracked_name(tmp_path / STUDY) != tracked_name(storage / STUDY)
+    _, tracked = runs(storage)
+    assert {run.data.tags["nasprune.study"] for run in tracked} == {tracked_name(storage / STUDY)}
+
+
 def test_terminal_tells_what_to_do_next(storage):
     output = (storage / "output.txt").read_text()
     assert "mlflow ui --backend-store-uri" in output
