@@ -153,7 +153,7 @@ class Tracker:
             log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=last)
             record = read_record(point_dir)
             # MLflow's list of runs shows names first and metrics far to the right.
-            name = f"{trial_id}: {record['val_accuracy']:.1%} at {record['macs_ratio']:.1%} of the MACs"
+            name = f"{trial_id}: {record['val_accuracy']:.1%} at {record['macs_ratio']:.1%} MACs"
             self._client.update_run(run_id, name=name)
 
         self._deliver(log)
