@@ -20,12 +20,19 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
     return {
         **known,
         "commit": commit(),
-        "versions": {name: metadata.version(name) for name in ("nasprune", "torch", "torchvision")},
+        "versions": {name: _version(name) for name in ("nasprune", "torch", "torchvision")},
         "device": compute.device.type,
         "hardware": hardware or platform.machine(),
         "bfloat16": compute.bfloat16,
         "threads": torch.get_num_threads(),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from a checkout
 
 
 def commit() -> str:
