@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -44,17 +45,20 @@ def export_onnx(network: nn.Module, statistics: Statistics, image_size: int, pat
     module = Normalised(network, statistics).to(device).eval()
     example = torch.rand(2, 3, image_size, image_size, device=device)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    torch.onnx.export(
-        module,
-        (example,),
-        path,
-        dynamo=True,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torch 2.11's exporter uses what torch 2.11 has deprecated.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            dynamo=True,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+        )
 
 
 def evaluate_onnx(path: Path, batches: Batches) -> float:
