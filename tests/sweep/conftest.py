@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from sweep.mlflow_client import connect
+from sweep.tracking import Tracker
+from tests.sweep.tracked import Make
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,21 @@ def storage(tmp_path: Path, empty_store: Path) -> Path:
     store.parent.mkdir()
     store.write_bytes(empty_store.read_bytes())
     return tmp_path
+
+
+@pytest.fixture
+def make(storage: Path) -> Make:
+    """Makes trackers of one study; a second call is a driver that was started again."""
+
+    def build(*, study: str = "s", **settings) -> Tracker:
+        settings = {"dataset": "scenes", "storage": storage, "params": {"seed": 0}, **settings}
+        return Tracker(study=study, **settings)
+
+    return build
+
+
+@pytest.fixture
+def port() -> int:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
