@@ -22,8 +22,8 @@ class MacsCost:
         fixed_inputs: (L,) input channels that are never pruned; 1 where a channel only meets itself.
         outputs: (L, G) the same for output channels.
         fixed_outputs: (L,)
-        sizes: (G,) dense widths.
-        dense: MACs at the dense widths.
+        sizes: (G,) widths of the network that was traced.
+        full: MACs at these sizes: of the dense network, or of the smaller one that a descent has reached.
     """
 
     multiply_adds: torch.Tensor
@@ -32,7 +32,7 @@ class MacsCost:
     outputs: torch.Tensor
     fixed_outputs: torch.Tensor
     sizes: torch.Tensor
-    dense: int
+    full: int
 
     def __call__(self, widths: torch.Tensor) -> torch.Tensor:
         """MACs for (..., G) widths, which may be fractions; float64 (...,), differentiable."""
@@ -56,7 +56,7 @@ class MacsCost:
             outputs=self.outputs.to(device),
             fixed_outputs=self.fixed_outputs.to(device),
             sizes=self.sizes.to(device),
-            dense=self.dense,
+            full=self.full,
         )
 
 
@@ -81,8 +81,8 @@ def macs_cost(coupling: Coupling) -> MacsCost:
         "fixed_outputs": fixed_outputs.double(),
         "sizes": sizes,
     }
-    dense = round(float(MacsCost(**parts, dense=0)(sizes)))
-    return MacsCost(**parts, dense=dense)
+    full = round(float(MacsCost(**parts, full=0)(sizes)))
+    return MacsCost(**parts, full=full)
 
 
 def _per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nasprune.coupling import Coupling, Layer
     from nasprune.data.batches import Batches
 
-Scale = Literal["global", "uniform", "cost"]
+Scale = Literal["global", "uniform"]
 
 
 class Criterion(Protocol):
@@ -107,16 +107,18 @@ CRITERIA: Mapping[str, Criterion] = {
 }
 
 
-def scaled(importance: torch.Tensor, coupling: Coupling, cost: MacsCost, scale: Scale) -> torch.Tensor:
+def scaled(
+    importance: torch.Tensor, coupling: Coupling, cost: MacsCost, scale: Scale, cost_exponent: float
+) -> torch.Tensor:
     """Scores (C,) with mean 0 and deviation 1 from an importance (C,), made comparable across groups.
 
     Args:
         importance: At least 0; only its order matters in the end, its logarithm keeps the spread sane.
         coupling: The groups.
-        cost: For scale "cost".
-        scale: "global" compares the importance as it is; "cost" divides it by the MACs that a channel of the
-            group costs in the dense network; "uniform" by its rank in the group, so that every group keeps
-            the same share.
+        cost: MACs.
+        scale: "global" compares the importance as it is, over the marginal cost; "uniform" takes its rank in the
+            group instead, so that every group keeps the same share.
+        cost_exponent: Of the MACs that a channel costs in the network as it stands, by which its importance is divided.
     """
     group_of = coupling.group_of.to(importance.device)
     if scale == "uniform":
@@ -125,14 +127,14 @@ def scaled(importance: torch.Tensor, coupling: Coupling, cost: MacsCost, scale: 
             part = slice(group.start, group.start + group.size)
             ranks = importance[part].argsort(stable=True).argsort(stable=True)
             scores[part] = (ranks + 0.5) / group.size
-    elif scale in ("global", "cost"):
+    elif scale == "global":
         floor = importance[importance > 0].min() if bool((importance > 0).any()) else importance.new_ones(())
         scores = importance.clamp(min=floor).double().log()
-        if scale == "cost":
-            scores = scores - cost.marginal(cost.sizes).log()[group_of]
+        if cost_exponent:
+            scores = scores - cost_exponent * cost.marginal(cost.sizes).log()[group_of]
         scores = scores.float()
     else:
-        raise SettingsError(f"scale '{scale}' given; expected global, uniform or cost")
+        raise SettingsError(f"scale '{scale}' given; expected global or uniform")
     deviation = scores.std()
     return (scores - scores.mean()) / deviation if float(deviation) > 1e-6 else torch.ones_like(scores)
 

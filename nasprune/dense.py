@@ -16,6 +16,7 @@ from nasprune.artifact import Artifact, data_record, read_artifact, write_artifa
 from nasprune.compute import Compute
 from nasprune.cost import macs_cost
 from nasprune.data.batches import Augmentation
+from nasprune.lessons import Lessons
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
@@ -96,9 +97,12 @@ def _train(
     train = data.batches("train", augmentation=settings.augmentation, seed=settings.seed, **loading)
     checkpoints = target.with_name(f"{target.name}.checkpoints")
     session = Session(checkpoints, report, identity=target.name)
-    fit(network, train, settings.training, compute, phase="dense", seed=settings.seed, session=session)
+    fit(
+        network, Lessons(train, compute), settings.training, compute,
+        phase="dense", seed=settings.seed, session=session,
+    )  # fmt: skip
     coupling = couple(network, settings.network)
-    macs = macs_cost(coupling).dense
+    macs = macs_cost(coupling).full
     record = {
         "point": "dense",
         "network": settings.network.network,

@@ -37,9 +37,12 @@ class MaskedNetwork:
 
     def __call__(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes) of images (B, 3, H, W) under mask (C,); gradients flow to both."""
+        return cast("torch.Tensor", functional_call(self.network, self.weights(mask), (images,)))
+
+    def weights(self, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The weights that the network runs with under mask (C,), by name."""
         padded = torch.cat([mask, mask.new_ones(1)])
-        weights = {
+        return {
             name: self.network.get_parameter(name) * padded[columns].reshape(shape)
             for name, (columns, shape) in self._columns.items()
         }
-        return cast("torch.Tensor", functional_call(self.network, weights, (images,)))

@@ -53,7 +53,7 @@ def cut_at_budget(scores: torch.Tensor, group_of: torch.Tensor, cost: MacsCost, 
     order = torch.cat([order[first[order]], order[~first[order]]])
     steps = torch.nn.functional.one_hot(group_of[order], groups).cumsum(0)
     macs = cost(steps)  # (C,): non-decreasing
-    count = (macs <= budget * cost.dense * (1 + 1e-12)).sum().clamp(min=groups)
+    count = (macs <= budget * cost.full * (1 + 1e-12)).sum().clamp(min=groups)
     kept = torch.zeros_like(first)
     kept[order] = torch.arange(len(order), device=order.device) < count
     # Half-way between the worst that stays on its own merit and the best that goes.
@@ -66,7 +66,7 @@ def cut_at_budget(scores: torch.Tensor, group_of: torch.Tensor, cost: MacsCost, 
 
 def check_budget(budget: float, cost: MacsCost) -> None:
     """Raise SettingsError if no network of at least one channel a group fits the budget."""
-    least = float(cost(torch.ones_like(cost.sizes))) / cost.dense
+    least = float(cost(torch.ones_like(cost.sizes))) / cost.full
     if not 0 < budget <= 1:
         raise SettingsError(f"budget {budget:g} given; expected a share of the dense MACs above 0 and at most 1")
     if budget < least:

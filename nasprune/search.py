@@ -17,16 +17,15 @@ from nasprune.criteria import CRITERIA, Scale, scaled
 from nasprune.errors import SettingsError
 from nasprune.masking import MaskedNetwork
 from nasprune.progress import Session, State
-from nasprune.scores import cut_at_budget, soft_mask, straight_through_mask
-from nasprune.training import TrainingSettings, distillation_loss, sgd, teach
+from nasprune.score_rules import Gradient, Saliency, ScoreRule
+from nasprune.scores import cut_at_budget
+from nasprune.training import TrainingSettings, distillation_loss, one_cycle, sgd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nasprune.compute import Compute
     from nasprune.cost import MacsCost
     from nasprune.coupling import Coupling
-    from nasprune.data.batches import Batches
+    from nasprune.lessons import Lessons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,39 +35,36 @@ class SearchSettings:
     Attributes:
         epochs: Passes over the training images; 0 leaves the scores at their start, which makes the plain
             criterion of `initial` the method.
-        mask: "hard": 1 above the threshold, else 0, with the gradient of a sigmoid (straight-through).
-            "soft": the sigmoid itself, as a direct reading of the abstract suggests; the network then meets its
-            first hard mask at the cut.
+        learn: How scores learn: "saliency", "gradient" (see `score_rules`), or "frozen" (not at all).
         initial: Criterion from `CRITERIA` that the scores start from.
         scale: How that criterion is made comparable across groups, see `criteria.scaled`.
-        data: "shared": weights and scores learn from the same batch. "halves": from disjoint halves of the
-            training images in turn, as in bi-level architecture search.
-        cost_weight: Weight of the cost-aware loss.
-        cost_loss: "ratio": expected MACs over wanted MACs. "log": |log(expected / wanted)|, which vanishes at the
-            budget and pushes from both sides.
-        score_learning_rate: Of Adam on the scores.
-        weight_learning_rate: Of SGD on the weights, constant.
-        temperature_start: Temperature of the sigmoid at the first step.
-        temperature_end: At the last; in between it falls geometrically.
-        ramp: Share of the search in which the budget falls, log-linearly, from 1 to the wanted one.
+        cost_exponent: How strongly a channel's marginal MACs count against its importance: 1 divides by them,
+            0 ignores them.
+        ramp: Share of the search in which the budget falls, log-linearly, from where the network stands.
+        saliency_epochs: With "saliency": epochs over which it is averaged.
+        weight_learning_rate: Peak of the one-cycle schedule of SGD on the weights.
         distillation: Share of the loss that comes from the dense network.
         distillation_temperature: Of both networks' logits.
+        cost_weight: With "gradient": weight of the cost-aware loss.
+        score_learning_rate: With "gradient": of the scores.
+        temperature_start: With "gradient": temperature of the sigmoid at the first step.
+        temperature_end: At the last; in between it falls geometrically.
     """
 
     epochs: int = 8
-    mask: str = "hard"
+    learn: str = "saliency"
     initial: str = "taylor"
-    scale: Scale = "cost"
-    data: str = "shared"
-    cost_weight: float = 0.1
-    cost_loss: str = "ratio"
-    score_learning_rate: float = 0.02
-    weight_learning_rate: float = 0.03
-    temperature_start: float = 0.6
-    temperature_end: float = 0.05
+    scale: Scale = "global"
+    cost_exponent: float = 1.0
     ramp: float = 0.7
+    saliency_epochs: float = 1.0
+    weight_learning_rate: float = 0.03
     distillation: float = 0.7
     distillation_temperature: float = 4.0
+    cost_weight: float = 0.1
+    score_learning_rate: float = 0.02
+    temperature_start: float = 0.6
+    temperature_end: float = 0.05
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -82,47 +78,46 @@ class SearchSettings:
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "mask": ("hard", "soft"),
+    "learn": ("saliency", "gradient", "frozen"),
     "initial": tuple(CRITERIA),
-    "scale": ("global", "uniform", "cost"),
-    "data": ("shared", "halves"),
-    "cost_loss": ("ratio", "log"),
+    "scale": ("global", "uniform"),
 }
 _RANGES = (
     ("epochs", 0, 100_000),
-    ("cost_weight", 0, 1000),
-    ("score_learning_rate", 0, 10),
-    ("weight_learning_rate", 0, 10),
-    ("temperature_start", 1e-3, 100),
-    ("temperature_end", 1e-3, 100),
+    ("cost_exponent", 0, 10),
     ("ramp", 0, 1),
+    ("saliency_epochs", 0, 100_000),
+    ("weight_learning_rate", 0, 10),
     ("distillation", 0, 1),
     ("distillation_temperature", 0.1, 100),
+    ("cost_weight", 0, 1000),
+    ("score_learning_rate", 0, 10),
+    ("temperature_start", 1e-3, 100),
+    ("temperature_end", 1e-3, 100),
 )
+_WARM_UP = 0.1  # of the weights' learning rate: the network that is searched was trained to its end
 
 
 def search(
     network: nn.Module,
-    dense: nn.Module,
     coupling: Coupling,
     cost: MacsCost,
-    batches: Batches,
-    budget: float,
+    lessons: Lessons,
+    share: float,
     settings: SearchSettings,
     compute: Compute,
     *,
     seed: int,
     session: Session,
 ) -> torch.Tensor:
-    """Train scores for `budget`, and `network` with them, in place.
+    """Train scores for a share of the network's MACs, and `network` with them, in place.
 
     Args:
-        network: A copy of the dense network, on the compute's device.
-        dense: The teacher.
+        network: The network to make smaller, on the compute's device: the dense one, or where a descent stands.
         coupling: Of `network`.
         cost: Of `network`, on the compute's device.
-        batches: Augmented training batches.
-        budget: Share of the dense MACs, in (0, 1].
+        lessons: Augmented training batches with the dense network's logits.
+        share: Of the MACs of `network`, in (0, 1].
         settings: See there.
         compute: Device and precision.
         seed: Of the starting criterion and of dropout.
@@ -133,82 +128,47 @@ def search(
     """
     # Kept, since a resumed run must not depend on sums that a GPU may take in another order.
     importance = session.once(
-        "importance", lambda: CRITERIA[settings.initial](network, coupling, batches, compute, seed)
+        "importance", lambda: CRITERIA[settings.initial](network, coupling, lessons.batches, compute, seed)
     ).to(compute.device)
-    scores = scaled(importance, coupling, cost, settings.scale).requires_grad_()
     if settings.epochs == 0:
-        return scores.detach()
+        return scaled(importance, coupling, cost, settings.scale, settings.cost_exponent)
+    rule: ScoreRule
+    if settings.learn == "gradient":
+        rule = Gradient(importance, coupling, cost, settings)
+    else:
+        rule = Saliency(importance, coupling, cost, settings, len(lessons))
     group_of = coupling.group_of.to(compute.device)
     masked = MaskedNetwork(network, coupling)
-    weight_steps = sgd(network, TrainingSettings(epochs=1, learning_rate=settings.weight_learning_rate))
-    score_steps = torch.optim.Adam([scores], lr=settings.score_learning_rate)
-    halves = None if settings.data == "shared" else (batches.half(0), batches.half(1))
-    per_epoch = len(batches) if halves is None else min(len(half) for half in halves)
-    steps = settings.epochs * per_epoch
-
-    def loss_at(share: float, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The whole loss after `share` of all steps."""
-        temperature = settings.temperature_start * (settings.temperature_end / settings.temperature_start) ** share
-        wanted = budget ** min(1.0, share / settings.ramp) if settings.ramp else budget
-        if settings.mask == "hard":
-            cut = cut_at_budget(scores, group_of, cost, wanted)
-            soft = soft_mask(scores, cut.threshold, temperature)
-            mask = straight_through_mask(soft, cut.kept)
-        else:
-            mask = soft = soft_mask(scores, 0.0, temperature)
-        with compute.autocast():
-            logits = masked(images, mask)
-            teacher_logits = teach(dense, images)
-        loss = distillation_loss(
-            logits, teacher_logits, labels, settings.distillation, settings.distillation_temperature
-        )
-        widths = torch.zeros_like(cost.sizes).index_add(0, group_of, soft.double())
-        ratio = cost(widths) / (budget * cost.dense)
-        penalty = ratio if settings.cost_loss == "ratio" else ratio.log().abs()
-        return loss + settings.cost_weight * penalty.float()
+    optimizer = sgd(network, TrainingSettings(epochs=1, learning_rate=settings.weight_learning_rate or 1.0))
+    steps = settings.epochs * len(lessons)
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
-        dense.eval()
         torch.manual_seed(seed * 100_003 + epoch)
         total = torch.zeros((), device=compute.device)
-        for index, pair in enumerate(_pairs(batches, halves, epoch)):
-            share = (epoch * per_epoch + index) / steps
-            for batch, optimizers in zip(pair, _turns(len(pair), weight_steps, score_steps), strict=True):
-                loss = loss_at(share, *batch)
-                weight_steps.zero_grad(set_to_none=True)
-                score_steps.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), TrainingSettings.clip)
-                for optimizer in optimizers:
-                    optimizer.step()
-                total += loss.detach() / len(pair)
-        return {"loss": float(total) / per_epoch}
+        for index, (images, labels, taught) in enumerate(lessons.epoch(epoch)):
+            done = (epoch * len(lessons) + index) / steps
+            for group in optimizer.param_groups:
+                group["lr"] = settings.weight_learning_rate * one_cycle(done, _WARM_UP)
+            wanted = share ** min(1.0, done / settings.ramp) if settings.ramp else share
+            mask = rule.mask(cut_at_budget(rule.scores, group_of, cost, wanted), done)
+            with compute.autocast():
+                logits = masked(images, mask)
+            loss = distillation_loss(logits, taught, labels, settings.distillation, settings.distillation_temperature)
+            loss = loss + rule.penalty(share)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), TrainingSettings.clip)
+            optimizer.step()
+            rule.step(mask, done)
+            total += loss.detach()
+        return {"loss": float(total) / len(lessons)}
 
     state = State(
         modules={"network": network},
-        optimizers={"weights": weight_steps, "scores": score_steps},
-        tensors={"scores": scores},
+        optimizers={"weights": optimizer, **rule.optimizers},
+        tensors=rule.tensors,
     )
     session.run("search", settings.epochs, train_epoch, state)
     network.eval()
-    return scores.detach()
-
-
-Batch = tuple[torch.Tensor, torch.Tensor]
-
-
-def _pairs(batches: Batches, halves: tuple[Batches, Batches] | None, epoch: int) -> Iterator[tuple[Batch, ...]]:
-    """One batch a step for both, or a batch for the weights and one for the scores."""
-    if halves is None:
-        for batch in batches.epoch(epoch):
-            yield (batch,)
-    else:
-        yield from zip(halves[0].epoch(epoch), halves[1].epoch(epoch), strict=False)
-
-
-def _turns(
-    count: int, weights: torch.optim.Optimizer, scores: torch.optim.Optimizer
-) -> tuple[tuple[torch.optim.Optimizer, ...], ...]:
-    """Which optimisers step on each of a step's batches."""
-    return ((weights, scores),) if count == 1 else ((weights,), (scores,))
+    return rule.scores.detach()

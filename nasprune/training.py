@@ -16,6 +16,7 @@ from nasprune.progress import Session, State
 if TYPE_CHECKING:
     from nasprune.compute import Compute
     from nasprune.data.batches import Batches
+    from nasprune.lessons import Lessons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +64,21 @@ def one_cycle(share: float, warm_up: float) -> float:
 
 
 def distillation_loss(
-    logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor, share: float, temperature: float
+    logits: torch.Tensor, teacher_logits: torch.Tensor | None, labels: torch.Tensor, share: float, temperature: float
 ) -> torch.Tensor:
     """`(1 - share) * cross entropy + share * T^2 * KL(teacher || student)` (Hinton et al. 2015).
 
+    Without a teacher the cross entropy alone.
+
     Args:
         logits: (B, classes) of the student.
-        teacher_logits: (B, classes) of the teacher.
+        teacher_logits: (B, classes) of the teacher, or None.
         labels: (B,) class numbers.
         share: Weight of the teacher's part, in 0..1.
         temperature: T, applied to both.
     """
+    if teacher_logits is None:
+        return F.cross_entropy(logits.float(), labels)
     student = F.log_softmax(logits.float() / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits.float() / temperature, dim=1)
     divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
@@ -93,51 +98,50 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
 
 def fit(
     network: nn.Module,
-    batches: Batches,
+    lessons: Lessons,
     settings: TrainingSettings,
     compute: Compute,
     *,
     phase: str,
     seed: int,
     session: Session,
-    teacher: nn.Module | None = None,
+    first_epoch: int = 0,
 ) -> None:
-    """Train `network` in place, from its labels and, where given, from a teacher's logits.
+    """Train `network` in place, from labels and, where the lessons have one, from a teacher.
 
     Args:
         network: On the compute's device.
-        batches: Augmented training batches.
+        lessons: Augmented training batches.
         settings: See there.
         compute: Device and precision.
         phase: Name for reports and checkpoints.
         seed: Of dropout; batches carry their own.
         session: Reports and checkpoints.
-        teacher: The dense network, evaluated on the same augmented images.
+        first_epoch: Number of the lessons' epoch to begin with.
     """
     optimizer = sgd(network, settings)
-    steps = settings.epochs * len(batches)
+    steps = settings.epochs * len(lessons)
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
         torch.manual_seed(seed * 100_003 + epoch)
         total = torch.zeros((), device=compute.device)
-        for index, (images, labels) in enumerate(batches.epoch(epoch)):
-            rate = settings.learning_rate * one_cycle((epoch * len(batches) + index) / steps, settings.warm_up)
+        for index, (images, labels, taught) in enumerate(lessons.epoch(first_epoch + epoch)):
+            rate = settings.learning_rate * one_cycle((epoch * len(lessons) + index) / steps, settings.warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with compute.autocast():
                 logits = network(images)
-                teacher_logits = None if teacher is None else teach(teacher, images)
-            if teacher_logits is None:
+            if taught is None:
                 loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
             else:
-                loss = distillation_loss(logits, teacher_logits, labels, settings.distillation, settings.temperature)
+                loss = distillation_loss(logits, taught, labels, settings.distillation, settings.temperature)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             optimizer.step()
             total += loss.detach()
-        return {"loss": float(total) / len(batches)}
+        return {"loss": float(total) / len(lessons)}
 
     session.run(
         phase,
@@ -146,13 +150,6 @@ def fit(
         State(modules={"network": network}, optimizers={"sgd": optimizer}),
     )
     network.eval()
-
-
-def teach(teacher: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The teacher's logits (B, classes), without gradients."""
-    with torch.no_grad():
-        logits: torch.Tensor = teacher(images)
-    return logits
 
 
 def recalibrate(network: nn.Module, batches: Batches, compute: Compute, *, epoch: int = 0) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nasprune.errors import SettingsError
+from nasprune.errors import NaspruneError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,3 +120,12 @@ def _fits(node: Mapping[str, float], cpus: int, gpus: float) -> int:
     """Trials that fit one node."""
     by_cpu = int(node.get("CPU", 0.0) // cpus)
     return min(by_cpu, int(node.get("GPU", 0.0) / gpus + 1e-9)) if gpus else by_cpu
+
+
+def as_ours(error: Exception, what: str) -> NaspruneError:
+    """The error of ours behind one of Ray's, or one that says in a line what happened."""
+    original = getattr(error, "cause", error)
+    if isinstance(original, NaspruneError):
+        return original
+    lines = str(error).strip().splitlines()
+    return NaspruneError(f"{what}: {lines[-1] if lines else type(error).__name__}")

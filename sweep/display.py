@@ -24,7 +24,7 @@ class Display:
         console: Where to.
         title: The study in a few words.
         trials: How many trials the study has in all.
-        epochs: Epochs of one trial, search and tuning together; the measure of the time left.
+        epochs: Epochs of one trial, search and tuning at all its budgets; the measure of the time left.
     """
 
     def __init__(self, console: Console, title: str, *, trials: int, epochs: int) -> None:
@@ -36,7 +36,8 @@ class Display:
         self._dense = ""
         self._front: Mapping[str, Any] = {"points": []}
         self._begun: float | None = None
-        self._done_before = 0
+        self._over: set[str] = set()
+        self._known = 0
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -48,6 +49,10 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    def resumed(self, over: int) -> None:
+        """So many trials were over before this session."""
+        self._known = over
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -61,28 +66,36 @@ class Display:
         if not self.console.is_terminal and (progress.epoch % tenth == 0 or progress.epoch == progress.epochs):
             self.say(self._dense)
 
-    def started(self, trial: str, budget: float) -> None:
+    def started(self, trial: str) -> None:
         """A trial has been given its place."""
         if self._begun is None:
             self._begun = time.monotonic()
             self._dense = ""
-            self._done_before = len(self._front["points"])
-        self._rows.setdefault(trial, {"budget": budget, "state": "starting", "step": 0})
+        self._rows.setdefault(trial, {"budget": None, "state": "starting", "step": 0, "before": None})
 
     def reported(self, trial: str, result: Mapping[str, Any]) -> None:
-        """A trial has finished an epoch, or its point."""
+        """A trial has finished an epoch, or a point."""
         row = self._rows[trial]
-        if result["finished"]:
-            row |= {"state": "done", "step": self.epochs, **result}
+        if "point" in result:
+            row |= {key: result[key] for key in ("macs_ratio", "val_accuracy", "hypervolume")}
+            row |= {"budget": result["budget"], "state": "tuned"}
         else:
-            row |= {
-                "state": f"{result['phase']} {result['epoch']}/{result['epochs']}",
-                "step": result["step"],
-            }
+            row |= {key: result[key] for key in ("budget", "step")}
+            row["state"] = f"{result['phase']} {result['epoch']}/{result['epochs']}"
+            if row["before"] is None:
+                row["before"] = result["step"] - 1
+
+    def ended(self, trial: str, *, finished: bool) -> None:
+        """A trial is over: at its end, or stopped early."""
+        self._over.add(trial)
+        self._rows[trial]["state"] = "done" if finished else "stopped early"
+        if not finished:
+            self.say(f"trial {trial} stopped early: others did better at the same budget")
 
     def failed(self, trial: str, reason: str) -> None:
-        """A trial has ended without a point."""
-        self._rows.setdefault(trial, {"budget": float("nan"), "step": 0})["state"] = "failed"
+        """A trial has ended with an error."""
+        self._over.add(trial)
+        self._rows.setdefault(trial, {"budget": None, "step": 0, "before": None})["state"] = "failed"
         self.say(f"trial {trial} failed: {reason}")
 
     def front(self, front: Mapping[str, Any], new: str) -> None:
@@ -93,12 +106,14 @@ class Display:
         where = "on the front" if point["on_front"] else "behind the front"
         self.say(
             f"point {new}: {point['macs_ratio']:.1%} of the MACs, validation accuracy {point['val_accuracy']:.1%}, "
-            f"{where} ({len(front['points'])} of {self.trials} trials, {count} on the front{self._time_left()})"
+            f"{where} ({_points(front)}, {count} on the front{self._time_left()})"
         )
 
     def _time_left(self) -> str:
-        done = sum(row["step"] for row in self._rows.values())
-        remaining = (self.trials - self._done_before) * self.epochs - done
+        """What this session's pace says, as if no more trials were stopped."""
+        done = sum(row["step"] - (row["before"] or 0) for row in self._rows.values())
+        running = sum(self.epochs - row["step"] for trial, row in self._rows.items() if trial not in self._over)
+        remaining = running + max(0, self.trials - self._known - len(self._rows)) * self.epochs
         if self._begun is None or done == 0 or remaining <= 0:
             return ""
         seconds = round((time.monotonic() - self._begun) * remaining / done)
@@ -108,18 +123,24 @@ class Display:
         if not self._rows:
             return Text(f"{self.title}   {self._dense}")
         table = Table(title=self.title, title_justify="left", expand=False)
-        for name in ("trial", "budget", "state", "MACs", "validation", "front"):
+        for name in ("trial", "budget", "state", "MACs", "validation", "hypervolume"):
             table.add_column(name, justify="left" if name in ("trial", "state") else "right")
-        on_front = {point["trial"] for point in self._front["points"] if point["on_front"]}
         for trial, row in list(self._rows.items())[-12:]:
-            done = row["state"] == "done"
             table.add_row(
                 trial,
-                f"{row['budget']:.0%}" if row["budget"] >= 0.1 else f"{row['budget']:.1%}",
+                "" if row["budget"] is None else f"{100 * row['budget']:g}%",
                 row["state"],
-                f"{row['macs_ratio']:.1%}" if done else "",
-                f"{row['val_accuracy']:.1%}" if done else "",
-                "*" if trial in on_front else "",
+                f"{row['macs_ratio']:.1%}" if "macs_ratio" in row else "",
+                f"{row['val_accuracy']:.1%}" if "val_accuracy" in row else "",
+                f"{row['hypervolume']:.3f}" if "hypervolume" in row else "",
             )
-        count = len(self._front["points"])
-        return Group(table, Text(f"{count} of {self.trials} trials have a point{self._time_left()}"))
+        points = self._front["points"]
+        count = sum(point["on_front"] for point in points)
+        over = self._known + len(self._over)
+        summary = f"{_points(self._front)}, {count} on the front; {over} of {self.trials} trials are over"
+        return Group(table, Text(summary + self._time_left()))
+
+
+def _points(front: Mapping[str, Any]) -> str:
+    number = len(front["points"])
+    return f"{number} point{'s' * (number != 1)}"

@@ -39,32 +39,32 @@ def on_front(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
     return front
 
 
-def hypervolume(cost: ArrayLike, accuracy: ArrayLike, *, reference: tuple[float, float] = (1.0, 0.0)) -> float:
-    """Return the area of all that the points beat, between them and a reference.
+def hypervolume(cost: ArrayLike, accuracy: ArrayLike, *, floor: float) -> float:
+    """Return the mean accuracy that the points offer, over all costs from `floor` to dense on a logarithmic axis.
 
-    With cost as the share of the dense network's MACs, accuracy in [0, 1] and the default reference (as dear as
-    dense, never right), it lies in [0, 1]: 0 with no point at all, 1 for one that is free and always right. It
-    grows whenever the front does, and never shrinks as points are added, which makes it an honest measure of an
-    unfinished study. A point that is not better than the reference in both adds nothing.
+    It is the area that the points beat, with log(cost) and accuracy as axes and the corner (as dear as dense, never
+    right) as reference, divided by the area of the whole rectangle between `floor` and 1. So every halving of the
+    cost counts as much as any other, and the value lies in [0, 1]: 0 with no point at all, 1 for a network that
+    costs no more than `floor` and is always right. It grows whenever the front does, and never shrinks as points are
+    added, which makes it an honest measure of an unfinished descent: what is not reached yet counts as 0.
 
     Args:
-        cost: share of the dense network's MACs, (N,), normally in (0, 1].
+        cost: share of the dense network's MACs, (N,), above 0. A cost below `floor` counts as `floor`.
         accuracy: validation accuracy, (N,), in [0, 1].
-        reference: cost and accuracy of the worst corner.
-
-    Returns:
-        The area, in cost times accuracy.
+        floor: the smallest cost that counts, in (0, 1), such as the smallest budget.
 
     Raises:
-        SettingsError: if the two differ in length, or hold what is not a finite number.
+        SettingsError: if the two differ in length, or hold what is not a finite number, or the floor is not in (0, 1).
     """
+    if not 0 < floor < 1:
+        raise SettingsError(f"hypervolume floor {floor:g} given; expected a share of the dense MACs above 0, below 1")
     costs, accuracies = _columns(cost, accuracy)
-    inside = on_front(costs, accuracies) & (costs < reference[0]) & (accuracies > reference[1])
-    costs, accuracies = costs[inside], accuracies[inside]
-    order = np.argsort(costs)
+    inside = on_front(costs, accuracies) & (costs < 1) & (accuracies > 0)
+    order = np.argsort(costs[inside])
+    logs = np.log(np.maximum(costs[inside][order], floor))
     # Each point owns the strip from itself to the next dearer one, as high as it is accurate.
-    right = np.append(costs[order][1:], reference[0])
-    return float(np.sum((right - costs[order]) * (accuracies[order] - reference[1])))
+    right = np.append(logs[1:], 0.0)
+    return float(np.sum((right - logs) * accuracies[inside][order]) / -np.log(floor))
 
 
 def choose(

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasprune.artifact import RECORD, Record, read_record
-from sweep.front import on_front
+from sweep.front import hypervolume, on_front
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 KEYS = (
     "point", "trial", "network", "dataset", "budget", "macs", "macs_ratio", "params",
-    "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "widths",
+    "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "widths", "polish_epochs",
 )  # fmt: skip
 
 
@@ -43,3 +43,21 @@ def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[s
     points.sort(key=lambda point: (-point["macs_ratio"], point["point"]))
     keys = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
     return {"study": study.name, "dense": {key: dense[key] for key in keys}, "points": points}
+
+
+def volume(points: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> float:
+    """Hypervolume of points of a study with these budgets; costs count down to the smallest budget."""
+    ratios, accuracies = ([point[key] for point in points] for key in ("macs_ratio", "val_accuracy"))
+    return hypervolume(ratios, accuracies, floor=min(*budgets, 0.99))
+
+
+def volumes_reached(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[str, list[float]]:
+    """For each trial of a front object, the hypervolume after its first, second, ... point of a descent."""
+    by_trial: dict[str, list[Mapping[str, Any]]] = {}
+    descended = [point for point in front["points"] if not point["polish_epochs"]]
+    for point in sorted(descended, key=lambda point: -point["budget"]):
+        by_trial.setdefault(point["trial"], []).append(point)
+    return {
+        trial: [volume(points[: count + 1], budgets) for count in range(len(points))]
+        for trial, points in by_trial.items()
+    }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the study that the arguments describe; 0 if every trial has its point, else 1."""
+    """Run the study that the arguments describe; 0 if every trial came to its end, else 1."""
     settings = parse_settings(arguments).resolved()
     from sweep.report import table
     from sweep.study import run_study
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     console.print(f"study:   {hint.front}", highlight=False, soft_wrap=True)
     promote = promote_command(settings, outcome.front)
     console.print(f"promote: {promote}", highlight=False, soft_wrap=True)
+    if outcome.stopped:
+        console.print(f"{outcome.stopped} of {settings.trials} trials were stopped early; their points stay")
     if outcome.unfinished:
         console.print(f"{outcome.unfinished} trials are unfinished; the same command goes on from here")
     return 1 if outcome.failures or outcome.unfinished else 0

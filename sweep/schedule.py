@@ -16,6 +16,7 @@ from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import dense_key, obtain_dense
 from nasprune.errors import NaspruneError
+from sweep.cluster import as_ours
 from sweep.trial import run_trial
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sweep.display import Display
     from sweep.searcher import OptunaSearcher
     from sweep.settings import StudySettings
+    from sweep.stopping import BudgetStopper
     from sweep.tracking import Tracker
 
 
@@ -46,7 +48,7 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
         _show(progress, display)
         ray.get(running)
     except ray.exceptions.RayError as error:
-        raise _as_ours(error) from error
+        raise as_ours(error, "the dense network could not be trained") from error
     finally:
         progress.shutdown(force=True)
     return read_artifact(target)
@@ -67,23 +69,15 @@ def _train_dense(settings: StudySettings, threads: int, progress: Queue) -> None
     obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute, progress.put)
 
 
-def _as_ours(error: ray.exceptions.RayError) -> NaspruneError:
-    """The error of ours behind Ray's, or one that says in a line what happened."""
-    original = getattr(error, "cause", error)
-    if isinstance(original, NaspruneError):
-        return original
-    lines = str(error).strip().splitlines()
-    return NaspruneError(f"the dense network could not be trained: {lines[-1] if lines else type(error).__name__}")
-
-
 def run_trials(
     settings: StudySettings,
     dense: Artifact,
     searcher: OptunaSearcher,
+    stopper: BudgetStopper,
     places: Places,
     follower: Follower,
 ) -> None:
-    """Run every trial the searcher still has to give."""
+    """Run every trial the searcher still has to give, each as far as the stopper lets it."""
     searcher.reconcile(())  # every session is a new Tune run: what it does not know is begun again
     remaining = searcher.remaining()
     if not remaining:
@@ -108,6 +102,7 @@ def run_trials(
             name=name,
             storage_path=str(directory),
             callbacks=[follower],
+            stop=stopper,
             verbose=0,
             failure_config=FailureConfig(max_failures=1),
         ),
@@ -149,7 +144,7 @@ class Follower(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has been placed."""
         name = trial.config["trial"]
-        self.display.started(name, trial.config["budget"])
+        self.display.started(name)
         self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
 
     def on_trial_result(
@@ -160,23 +155,24 @@ class Follower(Callback):
         result: Mapping[str, Any],
         **info: Any,  # noqa: ANN401
     ) -> None:
-        """An epoch, or the point, is done."""
+        """An epoch, or a point, is done."""
         name = trial.config["trial"]
         self.display.reported(name, result)
-        if result["finished"]:
-            point = str(result["point"])
-            try:
-                self.tracker.point(name, self.settings.directory / "points" / point)
-                self.refresh(point)
-            except NaspruneError as error:
-                self.error = error
-                raise
+        if "point" not in result:
+            metrics = {k: float(v) for k, v in result.items() if k.startswith(("search_", "tune_"))}
+            self.tracker.trial_metrics(name, int(result["step"]), metrics)
             return
-        metrics = {k: float(v) for k, v in result.items() if k.startswith(("search_", "tune_"))}
-        self.tracker.trial_metrics(name, int(result["step"]), metrics)
+        point = str(result["point"])
+        try:
+            self.tracker.point(name, self.settings.directory / "points" / point, hypervolume=result["hypervolume"])
+            self.refresh(point)
+        except NaspruneError as error:
+            self.error = error
+            raise
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        """A trial has ended well."""
+        """A trial has ended well, at its end or where it was stopped."""
+        self.display.ended(trial.config["trial"], finished=bool(trial.last_result["finished"]))
         self.tracker.trial_ended(trial.config["trial"], "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401

@@ -25,15 +25,16 @@ from ray.tune.search import Searcher
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.search import SearchSettings
-from sweep.space import SPACE, Choice, Range, SearchSpace
+from sweep.space import Range, SearchSpace
 
-__all__ = ["OBJECTIVES", "SPACE", "Choice", "OptunaSearcher", "Range", "SearchSpace", "verdict"]
-
-OBJECTIVES: Mapping[str, Literal["maximize", "minimize"]] = {
-    "val_accuracy": "maximize",
-    "macs_ratio": "minimize",
-}
+Objectives = Mapping[str, Literal["maximize", "minimize"]]
 """What a trial's last result must hold, and which way is better."""
+
+DESCENT: Objectives = {"hypervolume": "maximize"}
+"""Of trials that visit all budgets: one figure, honest after each of them."""
+
+TARGET: Objectives = {"val_accuracy": "maximize", "macs_ratio": "minimize"}
+"""Of trials with one budget each."""
 
 _STUDY = "nasprune"  # one Optuna study a database, so the name tells nothing
 _SLOT = "slot"
@@ -42,12 +43,15 @@ _SETTINGS = "settings"
 _LOG = logging.getLogger(__name__)
 
 
-def verdict(result: Mapping[str, Any] | None, *, error: bool) -> tuple[TrialState, list[float] | None]:
+def verdict(
+    result: Mapping[str, Any] | None, objectives: Objectives, *, error: bool
+) -> tuple[TrialState, list[float] | None]:
     """What Optuna is told of a trial that ended.
 
     Args:
         result: The trial's last result. `finished: False` in it marks a trial that was stopped before its
-            end; its figures are those of a half-trained network and must not count.
+            end; its figures are not those of a whole trial and must not count as such.
+        objectives: What is read from it.
         error: Whether the trial raised.
 
     Returns:
@@ -58,18 +62,18 @@ def verdict(result: Mapping[str, Any] | None, *, error: bool) -> tuple[TrialStat
         return TrialState.FAIL, None
     if result.get("finished") is False:
         return TrialState.PRUNED, None
-    values = [result.get(name) for name in OBJECTIVES]
+    values = [result.get(name) for name in objectives]
     if not all(isinstance(value, int | float | np.number) and math.isfinite(value) for value in values):
         return TrialState.FAIL, None
     return TrialState.COMPLETE, [float(value) for value in values if value is not None]
 
 
 class OptunaSearcher(Searcher):
-    """Suggests the settings of each trial; maximises validation accuracy and minimises the share of MACs.
+    """Suggests the settings of each trial, and learns from what becomes of them.
 
-    Budgets take turns. The first trial of each budget gets the recommended settings, later ones what TPE
-    proposes. A suggestion is flat: `trial` (the slot as "t003": stable over kills, so that what a trial
-    writes under this name is written once), `budget`, and the explored settings.
+    With budgets (one a trial), these take turns. The first trial, of each budget, gets the recommended settings,
+    later ones what TPE proposes. A suggestion is flat: `trial` (the slot as "t003": stable over kills, so that what
+    a trial writes under this name is written once), `budget` if there are budgets, and the explored settings.
 
     The database has one writer, this object in the driver. A trial that Tune has forgotten in a kill is
     told FAIL and its slot is given again with the same settings.
@@ -84,9 +88,10 @@ class OptunaSearcher(Searcher):
         *,
         database: Path,
         trials: int,
-        budgets: Sequence[float],
+        objectives: Objectives = DESCENT,
+        budgets: Sequence[float] = (),
         seed: int = 0,
-        space: SearchSpace = SPACE,
+        space: SearchSpace,
         recommended: SearchSettings | None = None,
     ) -> None:
         """Checks the settings; the database is opened on first use.
@@ -94,14 +99,15 @@ class OptunaSearcher(Searcher):
         Args:
             database: The SQLite file, made if missing (`<study dir>/optuna.db`).
             trials: Slots over the study's whole life, resumes included; may grow in a resume.
-            budgets: Wanted shares of the dense network's MACs, in (0, 1], each once.
+            objectives: What the study is for, `DESCENT` or `TARGET`.
+            budgets: Of trials with one budget each: wanted shares of the dense network's MACs, in (0, 1], each once.
             seed: Of every random draw.
             space: The settings to explore.
             recommended: The recipe that each budget's first trial uses; the method's own by default.
         """
         # No metric is given to Tune: it would insist on finding it in every epoch's result.
         super().__init__()
-        if not budgets or len(set(budgets)) != len(budgets) or not all(0 < b <= 1 for b in budgets):
+        if len(set(budgets)) != len(budgets) or not all(0 < b <= 1 for b in budgets):
             raise SettingsError(
                 f"budgets {list(budgets)} given; expected different shares of the dense network's MACs, "
                 "each in (0, 1]; give for example 0.5 0.25 0.1"
@@ -113,19 +119,21 @@ class OptunaSearcher(Searcher):
             )
         self._database = database.absolute()
         self._trials = trials
+        self._objectives = dict(objectives)
         self._budgets = tuple(float(budget) for budget in budgets)
         self._seed = seed
         self._space = space
         self._recommended = space.chosen(asdict(recommended or SearchSettings()))
         self._max_concurrent: int | None = None
         self._known: set[str] = set()
+        self._asked: dict[str, optuna.Trial] = {}
         self._reconciled = False
         self._study: optuna.Study | None = None
         self._storage: optuna.storages.RDBStorage | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searchers; the open study stays behind."""
-        return {**self.__dict__, "_study": None, "_storage": None, "_reconciled": False}
+        return {**self.__dict__, "_study": None, "_storage": None, "_asked": {}, "_reconciled": False}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray omits FINISHED
         """The settings for Tune's trial `trial_id`; FINISHED after the last slot; None while enough run."""
@@ -141,15 +149,22 @@ class OptunaSearcher(Searcher):
             slot = len({_slot(trial) for trial in history})
             if slot >= self._trials:
                 return str(Searcher.FINISHED)
-            budget = {"budget": self._budgets[slot % len(self._budgets)]}
-            fixed = self._recommended if slot < len(self._budgets) else {}
+            budget = {"budget": self._budgets[slot % len(self._budgets)]} if self._budgets else {}
+            fixed = self._recommended if slot < max(1, len(self._budgets)) else {}
             study.enqueue_trial({**budget, **fixed}, user_attrs={_SLOT: slot})
         # One generator a slot: with one for the study, a restarted driver would draw the first draws again.
         study.sampler = TPESampler(seed=_seed_of(self._seed, slot))
         trial = study.ask(self._distributions())
         trial.set_user_attr(_TUNE_ID, trial_id)
         self._known.add(trial_id)
-        return {"trial": f"t{slot:03d}", **trial.params}
+        self._asked[trial_id] = trial
+        return {"trial": _name(slot), **trial.params}
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Reports how far a descent has come: TPE ranks stopped trials by it, below all whole ones."""
+        if "points" in result and len(self._objectives) == 1 and trial_id in self._asked:
+            (objective,) = self._objectives
+            self._asked[trial_id].report(float(result[objective]), step=int(result["points"]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
@@ -159,8 +174,10 @@ class OptunaSearcher(Searcher):
             _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
             return
         trial = named[-1]
-        state, values = verdict(result, error=error)
+        state, values = verdict(result, self._objectives, error=error)
         if trial.state is TrialState.RUNNING:
+            if result and state is TrialState.PRUNED:  # Tune does not pass on the result it stops a trial with
+                self.on_trial_result(trial_id, result)
             study.tell(trial.number, values, state=state)
         elif trial.state is TrialState.FAIL and state is TrialState.COMPLETE:
             # Tune tried a failed trial again. A finished trial cannot change, so its slot gets another.
@@ -209,6 +226,16 @@ class OptunaSearcher(Searcher):
         given = {_slot(t) for t in history} - {_slot(t) for t in history if t.state is TrialState.WAITING}
         return max(0, self._trials - len(given))
 
+    def ended(self) -> frozenset[str]:
+        """Trials that are over: whole, or stopped early."""
+        over = (TrialState.COMPLETE, TrialState.PRUNED)
+        return frozenset(_name(_slot(t)) for t in self._open().get_trials(deepcopy=False) if t.state in over)
+
+    def stopped(self) -> frozenset[str]:
+        """Those of `ended` that were stopped early."""
+        history = self._open().get_trials(deepcopy=False)
+        return frozenset(_name(_slot(t)) for t in history if t.state is TrialState.PRUNED)
+
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Counts running trials in the storage rather than let Ray's limiter count in memory."""
         self._max_concurrent = max_concurrent
@@ -242,7 +269,7 @@ class OptunaSearcher(Searcher):
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=_STUDY,
-                directions=list(OBJECTIVES.values()),
+                directions=list(self._objectives.values()),
                 load_if_exists=True,
             )
         except sqlalchemy.exc.DatabaseError as problem:
@@ -251,6 +278,7 @@ class OptunaSearcher(Searcher):
                 "restore the file, or start a study under another name"
             ) from problem
         settings = {
+            "objectives": list(self._objectives),
             "budgets": list(self._budgets),
             "seed": self._seed,
             "space": self._space.described(),
@@ -272,7 +300,7 @@ class OptunaSearcher(Searcher):
 
     def _distributions(self) -> dict[str, BaseDistribution]:
         """The budget is a parameter too, always fixed, so that TPE may learn what depends on it."""
-        found: dict[str, BaseDistribution] = {"budget": CategoricalDistribution(self._budgets)}
+        found: dict[str, BaseDistribution] = {"budget": CategoricalDistribution(self._budgets)} if self._budgets else {}
         for name, values in self._space.explored().items():
             if isinstance(values, Range):
                 found[name] = FloatDistribution(values.low, values.high, log=values.log)
@@ -283,6 +311,10 @@ class OptunaSearcher(Searcher):
 
 def _slot(trial: FrozenTrial) -> int:
     return int(trial.user_attrs[_SLOT])
+
+
+def _name(slot: int) -> str:
+    return f"t{slot:03d}"
 
 
 def _count(history: Iterable[FrozenTrial], state: TrialState) -> int:

@@ -8,16 +8,19 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasprune.data import DataSettings
 from nasprune.dense import DenseSettings
+from nasprune.descent import DescentSettings
 from nasprune.errors import SettingsError
 from nasprune.networks import NetworkSettings
-from nasprune.pruning import PruneSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""
@@ -51,16 +54,27 @@ class StudySettings:
     budgets: tuple[float, ...] = field(
         default=(0.5, 0.25, 0.1), metadata=_help("wanted shares of the dense MACs, comma-separated")
     )
-    trials: int = field(default=6, metadata=_help("how many searches in all, spread over the budgets", free=True))
+    mode: str = field(
+        default="descent",
+        metadata=_help("descent (a trial visits all budgets), or target (a trial is one search for one budget)"),
+    )
+    trials: int = field(default=4, metadata=_help("how many trials in all", free=True))
+    reduction_factor: float = field(
+        default=1.0,
+        metadata=_help("after each budget only the best 1 in so many descents go on; 1 stops none"),
+    )
     dense_epochs: int = field(default=16, metadata=_help("epochs of the dense network"))
     search_epochs: int = field(default=3, metadata=_help("epochs of a search; 0 uses the starting criterion alone"))
     tune_epochs: int = field(default=6, metadata=_help("epochs of tuning after the cut"))
+    polish_epochs: int = field(
+        default=0, metadata=_help("epochs of further tuning for points that end on the front; 0 for none", free=True)
+    )
     dense_learning_rate: float = field(default=0.05, metadata=_help("peak learning rate of the dense network"))
     tune_learning_rate: float = field(default=0.03, metadata=_help("peak learning rate of tuning"))
     batch_size: int = field(default=64, metadata=_help("images a step"))
     search: tuple[str, ...] = field(
         default=(),
-        metadata=_help("fixed search settings, comma-separated KEY=VALUE, as mask=soft,initial=l1"),
+        metadata=_help("fixed search settings, comma-separated KEY=VALUE, as learn=gradient,initial=l1"),
     )
     seed: int = field(default=0, metadata=_help("of the split, initial weights, batches and exploration"))
     study: str = field(default="", metadata=_help("name; the same name resumes (default: <dataset>-<network>)"))
@@ -95,11 +109,19 @@ class StudySettings:
             raise SettingsError(f"budgets {self.budgets} given; expected each one once")
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:  # NaN is not either
                 raise SettingsError(f"{name.replace('_', '-')} {value} given; expected at least {least}")
-        if self.trials < len(self.budgets):
+        if self.mode not in ("descent", "target"):
+            raise SettingsError(f"mode '{self.mode}' given; expected descent or target")
+        if self.mode == "target" and self.trials < len(self.budgets):
             raise SettingsError(
-                f"{self.trials} trials for {len(self.budgets)} budgets given; expected at least one trial a budget"
+                f"{self.trials} trials for {len(self.budgets)} budgets given; expected at least one trial a budget, "
+                "or --mode descent"
+            )
+        if self.mode == "target" and self.reduction_factor != 1:
+            raise SettingsError(
+                f"reduction-factor {self.reduction_factor:g} with mode target given; trials are stopped between "
+                "budgets, so expected mode descent"
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
@@ -107,13 +129,14 @@ class StudySettings:
             raise SettingsError(
                 f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0 to 1: a trial uses one GPU or a share of it"
             )
-        if self.search_epochs == 0 and self.trials > len(self.budgets):
+        different = 1 if self.mode == "descent" else len(self.budgets)
+        if self.search_epochs == 0 and self.trials > different:
             raise SettingsError(
-                f"{self.trials} trials for {len(self.budgets)} budgets without search epochs given; expected one trial "
-                "a budget, since nothing is explored without a search"
+                f"{self.trials} trials without search epochs given; expected {different}, since nothing is explored "
+                "without a search"
             )
         self.data_settings()
-        self.prune_settings({})
+        self.descent_settings({})
         if self.weights not in (SCRATCH, IMAGENET) and not Path(self.weights).is_file():
             raise SettingsError(
                 f"weights '{self.weights}' given; expected scratch, imagenet or a safetensors file that exists"
@@ -153,8 +176,17 @@ class StudySettings:
             seed=self.seed,
         )
 
-    def prune_settings(self, explored: dict[str, Any]) -> PruneSettings:
-        """What `nasprune.pruning.prune` takes, with a trial's explored search settings."""
+    @property
+    def falling_budgets(self) -> tuple[float, ...]:
+        """The budgets in the order of a descent."""
+        return tuple(sorted(self.budgets, reverse=True))
+
+    def budgets_of(self, config: Mapping[str, Any]) -> tuple[float, ...]:
+        """The budgets that a trial of this configuration visits."""
+        return (config["budget"],) if self.mode == "target" else self.falling_budgets
+
+    def descent_settings(self, explored: dict[str, Any]) -> DescentSettings:
+        """What `nasprune.descent.descent_from` takes, with a trial's explored search settings."""
         known = {f.name: f for f in dataclasses.fields(SearchSettings)}
         fixed: dict[str, Any] = {}
         for given in self.search:
@@ -167,11 +199,17 @@ class StudySettings:
                 fixed[key] = type(default)(value)
             except ValueError as error:
                 raise SettingsError(f"search setting '{given}' given; expected a number for {key}") from error
-        return PruneSettings(
+        return DescentSettings(
             search=SearchSettings(**{**explored, **fixed, "epochs": self.search_epochs}),
             tuning=TrainingSettings(epochs=self.tune_epochs, learning_rate=self.tune_learning_rate),
             batch_size=self.batch_size,
         )
+
+    def polish_settings(self) -> DescentSettings:
+        """The same, to polish a point."""
+        settings = self.descent_settings({})
+        tuning = dataclasses.replace(settings.tuning, epochs=self.polish_epochs)
+        return dataclasses.replace(settings, tuning=tuning)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values of every field but the tracking URI, which may hold a password."""
@@ -192,10 +230,12 @@ _LEAST: dict[str, float] = {
     "dense_epochs": 1,
     "search_epochs": 0,
     "tune_epochs": 1,
+    "polish_epochs": 0,
     "batch_size": 2,
     "scenes_per_class": 10,
     "cpus_per_trial": 1,
     "gpus_per_trial": 0,
+    "reduction_factor": 1,
     "seed": 0,
 }
 

@@ -51,20 +51,26 @@ class SearchSpace:
     None leaves a setting alone.
     """
 
-    cost_weight: Range | None = Range(low=0.03, high=1.0, log=True)
-    """Weight of the cost-aware loss."""
-    score_learning_rate: Range | None = Range(low=0.005, high=0.1, log=True)
-    """Step size of the scores (Adam)."""
-    weight_learning_rate: Range | None = Range(low=0.01, high=0.1, log=True)
-    """Step size of the weights (SGD)."""
-    temperature_start: Range | None = Range(low=0.2, high=1.5)
-    """Of the masks' sigmoid at the first step, in standardised score units."""
-    temperature_end: Range | None = Range(low=0.02, high=0.2, log=True)
-    """At the last step; its range stays below that of the start, so that no mask ever softens."""
-    ramp: Range | None = Range(low=0.4, high=0.9)
+    cost_exponent: Range | None = Range(low=0.5, high=1.2)
+    """How strongly a channel's cost counts against it."""
+    ramp: Range | None = Range(low=0.3, high=0.9)
     """Share of the search in which the budget falls."""
-    mask: Choice | None = None
-    """Kind of the masks, as `Choice(options=("hard", "soft"))`; left alone since hard masks keep far more."""
+    weight_learning_rate: Range | None = Range(low=0.01, high=0.1, log=True)
+    """Peak step size of the weights (SGD)."""
+    distillation: Range | None = Range(low=0.3, high=1.0)
+    """Share of the loss that comes from the dense network."""
+    saliency_epochs: Range | None = None
+    """Epochs that saliency is averaged over."""
+    cost_weight: Range | None = None
+    """Weight of the cost-aware loss."""
+    score_learning_rate: Range | None = None
+    """Step size of the scores."""
+    temperature_start: Range | None = None
+    """Of the masks' sigmoid at the first step, in standardised score units."""
+    temperature_end: Range | None = None
+    """At the last step; its range stays below that of the start, so that it never rises."""
+    learn: Choice | None = None
+    """How scores learn; left alone, since most other settings belong to one way only."""
 
     def explored(self) -> dict[str, Range | Choice]:
         """The explored settings by name, in the order of the fields."""
@@ -100,4 +106,14 @@ class SearchSpace:
         return {name: asdict(value) for name, value in self.explored().items()}
 
 
-SPACE = SearchSpace()
+SPACES: Mapping[str, SearchSpace] = {
+    "saliency": SearchSpace(saliency_epochs=Range(low=0.5, high=8.0, log=True)),
+    "gradient": SearchSpace(
+        cost_weight=Range(low=0.03, high=1.0, log=True),
+        score_learning_rate=Range(low=0.005, high=0.1, log=True),
+        temperature_start=Range(low=0.2, high=1.5),
+        temperature_end=Range(low=0.02, high=0.2, log=True),
+    ),
+    "frozen": SearchSpace(),
+}
+"""What a study explores, for each way that scores learn."""

@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nasprune.cost import macs_cost
 from nasprune.data import load
 from nasprune.files import write_json
@@ -17,10 +15,12 @@ from sweep import report
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
-from sweep.front import hypervolume
 from sweep.mlflow_client import connect
-from sweep.points import take_front
-from sweep.searcher import SPACE, OptunaSearcher
+from sweep.points import take_front, volume, volumes_reached
+from sweep.polish import polish_front
+from sweep.searcher import DESCENT, TARGET, OptunaSearcher
+from sweep.space import SPACES
+from sweep.stopping import BudgetStopper
 from sweep.tracking import Status, Tracker
 
 if TYPE_CHECKING:
@@ -43,11 +43,13 @@ class Outcome:
     Attributes:
         front: The content of front.json.
         failures: Reasons of trials that failed, by trial.
-        unfinished: Trials that were not run to their end.
+        stopped: How many trials were stopped early, since others did better at the same budget.
+        unfinished: How many trials are not over yet.
     """
 
     front: Mapping[str, Any]
     failures: Mapping[str, str]
+    stopped: int
     unfinished: int
 
 
@@ -65,7 +67,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     check_same_images(settings, data.store.data_hash)
     _check_budgets(settings, data)
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px"
-    epochs = settings.search_epochs + settings.tune_epochs
+    visited = len(settings.budgets) if settings.mode == "descent" else 1
+    epochs = visited * (settings.search_epochs + settings.tune_epochs)
     display = Display(console, title, trials=settings.trials, epochs=epochs)
     with ray_cluster(), display:
         places = find_places(settings)
@@ -96,13 +99,15 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
         f"validation accuracy {record['val_accuracy']:.1%}"
     )
+    recommended = settings.descent_settings({}).search
     searcher = OptunaSearcher(
         database=settings.directory / "optuna.db",
         trials=settings.trials,
-        budgets=settings.budgets,
+        objectives=DESCENT if settings.mode == "descent" else TARGET,
+        budgets=() if settings.mode == "descent" else settings.budgets,
         seed=settings.seed,
-        space=SPACE.without(given.partition("=")[0] for given in settings.search),
-        recommended=settings.prune_settings({}).search,
+        space=SPACES[recommended.learn].without(given.partition("=")[0] for given in settings.search),
+        recommended=recommended,
     )
 
     def refresh(point: str | None) -> Mapping[str, Any]:
@@ -111,17 +116,34 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
             display.front(front, point)
         return front
 
-    for point in refresh(None)["points"]:  # of an earlier session, which may have died before tracking them
-        tracker.point(point["trial"], settings.directory / point["artifact"])
-        tracker.trial_ended(point["trial"], "FINISHED")
-    follower = Follower(display, tracker, lambda point: _ignore(refresh(point)), settings)
+    def polished(trial: str, point: str) -> None:
+        """A point of that trial has been polished."""
+        points = [p for p in take_front(settings.directory, dense.record, {})["points"] if p["trial"] == trial]
+        best = volume(points, settings.budgets)
+        tracker.point(trial, settings.directory / "points" / point, hypervolume=best)
+        refresh(point)
+
     try:
-        run_trials(settings, dense, searcher, places, follower)
         front = refresh(None)
-        ended = {point["trial"] for point in front["points"]} | set(follower.failures)
+        reached = volumes_reached(front, settings.budgets)
+        for point in front["points"]:  # of an earlier session, which may have died before tracking them
+            trial = point["trial"]
+            tracker.point(trial, settings.directory / point["artifact"], hypervolume=reached[trial][-1])
+        over = searcher.ended()
+        for trial in over:
+            tracker.trial_ended(trial, "FINISHED")
+        display.resumed(len(over))
+        follower = Follower(display, tracker, lambda point: _ignore(refresh(point)), settings)
+        run_trials(settings, dense, searcher, BudgetStopper(settings.reduction_factor, reached), places, follower)
+        front = refresh(None)
+        if settings.polish_epochs:
+            polish_front(settings, front, places, polished)
+            front = refresh(None)
+        ended, stopped = searcher.ended(), searcher.stopped()
     finally:
         searcher.close()
-    return Outcome(front=front, failures=follower.failures, unfinished=max(0, settings.trials - len(ended)))
+    unfinished = settings.trials - len(ended | set(follower.failures))
+    return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=max(0, unfinished))
 
 
 def _ignore(_: object) -> None:
@@ -135,10 +157,8 @@ def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> d
     write_json(paths[0], front)
     report.picture(front, paths[1])
     report.write_page(front, paths[2])
-    ratios = np.array([point["macs_ratio"] for point in front["points"]])
-    accuracies = np.array([point["val_accuracy"] for point in front["points"]])
-    volume = hypervolume(ratios, accuracies) if len(ratios) else 0.0
-    tracker.front(front, files=paths, note=report.markdown(front), hypervolume=volume)
+    reached = volume(front["points"], settings.budgets)
+    tracker.front(front, files=paths, note=report.markdown(front), hypervolume=reached)
     return front
 
 

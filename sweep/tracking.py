@@ -136,8 +136,13 @@ class Tracker:
         """A trial is over."""
         self._deliver(lambda: self._end(self._trial(trial_id), status))
 
-    def point(self, trial_id: str, point_dir: Path) -> str | None:
+    def point(self, trial_id: str, point_dir: Path, *, hypervolume: float) -> str | None:
         """Logs a point (see `sweep.logged_models.log_point`).
+
+        Args:
+            trial_id: The trial's name.
+            point_dir: The point's folder.
+            hypervolume: Of all points that the trial has by now.
 
         Returns:
             MLflow's id of the trial's run; None while a server is away.
@@ -151,6 +156,7 @@ class Tracker:
             # After every epoch's step, so that a metric's latest value is the point's.
             last = max((step for _, step in self._known(run_id)), default=0)
             log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=last)
+            self._log_metrics(run_id, last, {"hypervolume": hypervolume}, int(time.time() * 1000))
             record = read_record(point_dir)
             # MLflow's list of runs shows names first and metrics far to the right.
             name = f"{trial_id}: {record['val_accuracy']:.1%} at {record['macs_ratio']:.1%} MACs"
@@ -201,7 +207,7 @@ class Tracker:
         # by a metric they are rows of their own. The last key leaves the pages for language models.
         query = {
             "searchFilter": f"tags.`{STUDY}` = '{self._study}' AND tags.`{KIND}` = 'trial'",
-            "orderByKey": "metrics.`val_accuracy`",
+            "orderByKey": "metrics.`hypervolume`",
             "orderByAsc": "false",
             "workflowType": "machine_learning",
         }
@@ -314,8 +320,7 @@ class Tracker:
     def _settle(self) -> None:
         """Ends the runs that a driver before this one, or this one when it was stopped, left running."""
         for run in list(self._search({KIND: "trial"}, status="RUNNING")):
-            whole = run.outputs is not None and bool(run.outputs.model_outputs)
-            self._client.set_terminated(run.info.run_id, "FINISHED" if whole else "KILLED")
+            self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _known(self, run_id: str) -> set[tuple[str, int]]:
         """Which metrics a run has, at which steps; asked of the store once."""

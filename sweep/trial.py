@@ -1,4 +1,4 @@
-"""One trial: from the dense network to a finished point on disk."""
+"""One trial: from the dense network to finished points on disk."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from nasprune.artifact import Record, data_record, read_record, write_artifact
+from nasprune.artifact import Record, data_record, read_artifact, read_record, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import obtain_dense
+from nasprune.descent import descent_from
 from nasprune.errors import DataError
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
-from nasprune.pruning import prune
+from sweep.points import volume
 from sweep.settings import settings_hash
 
 if TYPE_CHECKING:
@@ -22,23 +23,41 @@ if TYPE_CHECKING:
 
 
 def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str) -> None:
-    """Prune for the configuration's budget; write the point, then report it.
+    """Descend through the trial's budgets; write each point, then report it.
 
-    Every epoch reports `phase`, `epoch`, `epochs` and its metrics, with `finished: False`; the last report has
-    `finished: True` and the point's measures. A trial that was stopped goes on from its checkpoint, and one
-    whose point is already there writes nothing.
+    Every epoch reports `phase`, `budget`, `epoch`, `epochs`, `step` and its metrics. Every point reports its name as
+    `point`, its measures, how many `points` the trial has by now, and their `hypervolume`, the one figure that trials
+    are compared by. `finished` is True only with a trial's last point.
+
+    A trial that was stopped goes on from its last point and the checkpoint after it.
 
     Args:
-        config: `trial` (its name in the study), `budget`, and explored search settings.
+        config: `trial` (its name in the study), `budget` in mode target, and explored search settings.
         settings: The study's, with absolute paths that hold on every node.
         dense_key: Which dense network all trials share; must be the one these settings lead to.
     """
-    trial, budget = config["trial"], config["budget"]
+    trial, budgets = config["trial"], settings.budgets_of(config)
     explored = {key: value for key, value in config.items() if key not in ("trial", "budget")}
-    point = point_name(trial, budget)
-    target = settings.directory / "points" / point
-    if target.exists():  # killed between writing the point and reporting it
-        tune.report({"finished": True, "point": point, **_numbers(read_record(target))})
+    names = [point_name(trial, budget) for budget in budgets]
+    directory = settings.directory / "points"
+    done = next((place for place, name in enumerate(names) if not (directory / name).exists()), len(names))
+    records = [read_record(directory / name) for name in names[:done]]
+
+    def report_point() -> None:
+        tune.report(
+            {
+                **_numbers(records[-1]),
+                "trial": trial,
+                "point": names[len(records) - 1],
+                "points": len(records),
+                "hypervolume": volume(records, settings.budgets),
+                "finished": len(records) == len(budgets),
+            }
+        )
+
+    if records:  # killed since: what was reported then is known no more
+        report_point()
+    if done == len(budgets):
         return
     shared = settings.storage / "shared"
     compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
@@ -51,38 +70,51 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
             f"these images lead to {dense.directory.name}; start another study on them"
         )
 
-    def report(progress: Progress) -> None:
+    def report_epoch(progress: Progress) -> None:
+        tuned = settings.search_epochs if progress.phase == "tune" else 0
         tune.report(
             {
                 "finished": False,
+                "trial": trial,
                 "phase": progress.phase,
+                "budget": budgets[len(records)],
                 "epoch": progress.epoch,
                 "epochs": progress.epochs,
-                "step": progress.epoch + (settings.search_epochs if progress.phase == "tune" else 0),
+                "step": len(records) * (settings.search_epochs + settings.tune_epochs) + tuned + progress.epoch,
                 **{f"{progress.phase}_{name}": value for name, value in progress.metrics.items()},
             }
         )
 
     checkpoints = settings.directory / "trials" / trial
-    prune_settings = settings.prune_settings(explored)
     identity = settings_hash({"config": config, "settings": settings.identity(), "dense": dense_key})
-    session = Session(checkpoints, report, identity=identity)
-    pruned = prune(dense, data, budget, prune_settings, compute, seed=settings.seed, session=session)
-    record = {
-        **{key: dense.record[key] for key in ("network", "head", "dataset", "classes", "image_size", "statistics")},
-        "point": point,
-        "trial": trial,
-        "budget": budget,
-        **pruned.measures(),
-        "settings": {"study": settings.as_json(), "explored": explored},
-        "data": data_record(settings.data_settings()),
-        "provenance": provenance(
-            compute, study=settings.study, dense=dense_key, data_hash=data.store.data_hash, seed=settings.seed
-        ),
-    }
-    write_artifact(target, pruned.network, record)
+
+    def session(budget: float) -> Session:
+        return Session(checkpoints / point_name(trial, budget), report_epoch, identity=identity)
+
+    descent = descent_from(dense, data, settings.descent_settings(explored), compute, seed=settings.seed)
+    reached = read_artifact(directory / names[done - 1]) if done else None
+    for pruned in descent.through(budgets[done:], session, reached=reached):
+        name = names[len(records)]
+        record = {
+            **{key: dense.record[key] for key in _OF_DENSE},
+            "point": name,
+            "trial": trial,
+            **pruned.measures(),
+            "polish_epochs": 0,
+            "settings": {"study": settings.as_json(), "explored": explored},
+            "data": data_record(settings.data_settings()),
+            "provenance": provenance(
+                compute, study=settings.study, dense=dense_key, data_hash=data.store.data_hash, seed=settings.seed
+            ),
+        }
+        write_artifact(directory / name, pruned.network, record)
+        shutil.rmtree(checkpoints / name, ignore_errors=True)
+        records.append(record)
+        report_point()
     shutil.rmtree(checkpoints, ignore_errors=True)
-    tune.report({"finished": True, "point": point, **_numbers(record)})
+
+
+_OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "statistics")
 
 
 def point_name(trial: str, budget: float) -> str:

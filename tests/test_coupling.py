@@ -62,7 +62,7 @@ def test_concatenated_channels_stay_independent():
 def test_shared_module_ties_its_inputs_and_counts_twice():
     coupling = find_coupling(Shared(), IMAGE)
     assert [(group.name, group.size) for group in coupling.groups] == [("first", 6)]
-    assert macs_cost(coupling).dense == 3 * 6 * 64 + 2 * 6 * 6 * 64 + 6 * 2
+    assert macs_cost(coupling).full == 3 * 6 * 64 + 2 * 6 * 6 * 64 + 6 * 2
 
 
 def test_cost_gradient_is_one_channel_more_or_less():

@@ -120,10 +120,10 @@ def test_random_is_seeded(network):
 
 
 @pytest.mark.parametrize("name", ["l1", "fpgm", "bn_scale", "taylor", "random"])
-@pytest.mark.parametrize("scale", ["global", "uniform", "cost"])
-def test_scaled_scores_are_standardised_and_keep_the_order_in_a_group(network, name, scale):
+@pytest.mark.parametrize(("scale", "exponent"), [("global", 0.0), ("uniform", 0.0), ("global", 1.0), ("global", 0.5)])
+def test_scaled_scores_are_standardised_and_keep_the_order_in_a_group(network, name, scale, exponent):
     found, coupling = importance(name, network)
-    scores = scaled(found, coupling, macs_cost(coupling), scale)
+    scores = scaled(found, coupling, macs_cost(coupling), scale, exponent)
     assert float(scores.mean()) == pytest.approx(0, abs=1e-5)
     assert float(scores.std()) == pytest.approx(1, abs=1e-5)
     for group in coupling.groups:

@@ -35,11 +35,11 @@ def test_cut_network_is_the_masked_network(name, head):
             derived(images[:1])
         assert int(cut.macs) == counted.get_total_flops() // 2
         # Law 3: under the budget, by less than one channel.
-        assert float(cut.macs) <= budget * cost.dense
+        assert float(cut.macs) <= budget * cost.full
         dropped = torch.where(cut.kept, -torch.inf, scores)
         widths = torch.tensor(list(coupling.widths(cut.kept).values()), dtype=torch.float64)
         widths[coupling.group_of[dropped.argmax()]] += 1
-        assert float(cost(widths)) > budget * cost.dense
+        assert float(cost(widths)) > budget * cost.full
         # The network is rebuilt from its widths alone.
         rebuilt = build_with_widths(settings, coupling.widths(cut.kept))
         rebuilt.load_state_dict(derived.state_dict())

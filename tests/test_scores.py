@@ -19,7 +19,7 @@ NETWORK = nn.Sequential(
 )  # fmt: skip
 COUPLING = find_coupling(NETWORK, torch.zeros(1, 3, 12, 12))
 COST = macs_cost(COUPLING)
-LEAST = float(COST(torch.ones(2))) / COST.dense
+LEAST = float(COST(torch.ones(2))) / COST.full
 
 score_lists = st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.1, 0.1000001, 3.0]), min_size=16, max_size=16)
 
@@ -30,7 +30,7 @@ def test_cut_keeps_law_3_for_any_scores(scores, budget):
     scores = torch.tensor(scores)
     cut = cut_at_budget(scores, COUPLING.group_of, COST, budget)
     widths = torch.tensor(list(COUPLING.widths(cut.kept).values()), dtype=torch.float64)
-    assert float(cut.macs) == float(COST(widths)) <= budget * COST.dense * (1 + 1e-9)
+    assert float(cut.macs) == float(COST(widths)) <= budget * COST.full * (1 + 1e-9)
     assert bool((widths >= 1).all())
     if not bool(cut.kept.all()):
         best_dropped = int(torch.where(cut.kept, -torch.inf, scores).argmax())
@@ -41,7 +41,7 @@ def test_cut_keeps_law_3_for_any_scores(scores, budget):
         for channel in ties.nonzero().flatten().tolist():
             more = torch.tensor(list(COUPLING.widths(cut.kept).values()), dtype=torch.float64)
             more[COUPLING.group_of[channel]] += 1
-            dearer.append(float(COST(more)) > budget * COST.dense)
+            dearer.append(float(COST(more)) > budget * COST.full)
         assert any(dearer)
     # One global threshold: but for a group's only channel, all kept score at least what all dropped do.
     for group in COUPLING.groups:

@@ -13,8 +13,10 @@ from sweep.settings import StudySettings, check_same_study, fields
 
 FLAGS = {
     "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
-    "trials", "dense_epochs", "search_epochs", "tune_epochs", "dense_learning_rate", "tune_learning_rate", "batch_size",
-    "search", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+    "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "dense_learning_rate",
+    "tune_learning_rate", "batch_size",
+    "search", "mode", "reduction_factor", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial",
+    "gpus_per_trial",
 }  # fmt: skip
 
 
@@ -38,8 +40,19 @@ def test_documented_call():
 
 def test_file_and_flags_mean_the_same(tmp_path):
     path = tmp_path / "settings.toml"
-    path.write_text('network = "vgg16_bn"\nbudgets = [0.5, 0.1]\ntrials = 4\nsearch = ["mask=soft", "cost_weight=1"]\n')
-    flags = ["--network", "vgg16_bn", "--budgets", "0.5,0.1", "--trials", "4", "--search", "mask=soft,cost_weight=1"]
+    path.write_text(
+        'network = "vgg16_bn"\nbudgets = [0.5, 0.1]\ntrials = 4\nsearch = ["ramp=0.4", "cost_exponent=1"]\n'
+    )
+    flags = [
+        "--network",
+        "vgg16_bn",
+        "--budgets",
+        "0.5,0.1",
+        "--trials",
+        "4",
+        "--search",
+        "ramp=0.4,cost_exponent=1",
+    ]
     assert parse_settings(["--settings", str(path)]) == parse_settings(flags)
 
 
@@ -51,9 +64,14 @@ def test_flags_win_over_the_file(tmp_path):
 
 
 def test_fixed_search_settings_win_over_explored_ones():
-    settings = StudySettings(search=("mask=soft", "cost_weight=0.5"))
-    search = settings.prune_settings({"cost_weight": 0.03, "ramp": 0.5}).search
-    assert (search.mask, search.cost_weight, search.ramp, search.epochs) == ("soft", 0.5, 0.5, settings.search_epochs)
+    settings = StudySettings(search=("learn=gradient", "cost_weight=0.5"))
+    search = settings.descent_settings({"cost_weight": 0.03, "ramp": 0.5}).search
+    assert (search.learn, search.cost_weight, search.ramp, search.epochs) == (
+        "gradient",
+        0.5,
+        0.5,
+        settings.search_epochs,
+    )
 
 
 def test_only_what_changes_results_must_stay_in_a_resumed_study():

@@ -10,19 +10,24 @@ from nasprune.progress import Progress
 from sweep.display import Display
 
 POINT = {"point": "t000-50pct", "trial": "t000", "macs_ratio": 0.499, "val_accuracy": 0.81, "on_front": True}
+EPOCH = {"finished": False, "phase": "search", "epoch": 1, "epochs": 2, "budget": 0.25, "step": 4}
 
 
 def shown(*, terminal: bool) -> str:
     console = Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
-    display = Display(console, "study", trials=2, epochs=3)
+    display = Display(console, "study", trials=4, epochs=6)
     with display:
+        display.resumed(1)
         display.dense(Progress(phase="dense", epoch=1, epochs=1, metrics={"loss": 0.5}))
-        display.started("t000", 0.5)
-        display.started("t001", 0.01)
-        display.reported("t001", {"finished": False, "phase": "search", "epoch": 1, "epochs": 2, "step": 1})
-        display.reported("t000", {"finished": True, **POINT})
+        for trial in ("t001", "t002", "t003"):
+            display.started(trial)
+        display.reported("t001", {**EPOCH, "step": 3})
+        display.reported("t001", {**POINT, "finished": False, "budget": 0.5, "points": 1, "hypervolume": 0.4})
         display.front({"points": [POINT]}, "t000-50pct")
-        display.failed("t001", "no luck")
+        display.reported("t001", EPOCH)
+        display.reported("t002", EPOCH)
+        display.ended("t002", finished=False)
+        display.failed("t003", "no luck")
         if terminal:
             console.print(display._render())
     return console.file.getvalue()
@@ -31,15 +36,24 @@ def shown(*, terminal: bool) -> str:
 def test_lines_where_there_is_no_terminal():
     lines = shown(terminal=False).strip().splitlines()
     assert lines[0] == "dense network: epoch 1/1, loss 0.500"
-    assert lines[1].startswith("point t000-50pct: 49.9% of the MACs, validation accuracy 81.0%, on the front (1 of 2")
-    assert "min left" in lines[1]
-    assert lines[2] == "trial t001 failed: no luck"
-    assert len(lines) == 3
+    assert lines[1].startswith(
+        "point t000-50pct: 49.9% of the MACs, validation accuracy 81.0%, on the front (1 point, 1 on the front, about "
+    )
+    assert lines[2] == "trial t002 stopped early: others did better at the same budget"
+    assert lines[3] == "trial t003 failed: no luck"
+    assert len(lines) == 4
 
 
 def test_table_in_a_terminal():
     text = shown(terminal=True)
-    assert "t001" in text
-    assert "failed" in text
-    assert "1.0%" in text  # the budget
-    assert "1 of 2 trials have a point" in text
+    row = next(line for line in text.splitlines() if "t001" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
+        "t001",
+        "25%",
+        "search 1/2",
+        "49.9%",
+        "81.0%",
+        "0.400",
+    ]
+    for word in ("stopped early", "failed", "1 point, 1 on the front; 3 of 4 trials are over"):
+        assert word in text

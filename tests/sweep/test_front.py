@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasprune.errors import SettingsError
-from sweep.front import choose, hypervolume, on_front
+from sweep import front as front_module
+from sweep.front import choose, on_front
 
 # Few distinct values, so that ties and exact duplicates happen often.
 COST = st.integers(1, 12).map(lambda twelfth: twelfth / 12)
@@ -62,15 +63,18 @@ def test_along_the_front_accuracy_rises_with_cost(points):
     assert (np.diff(accuracy[front][order]) > 0).all()
 
 
-@given(POINTS)
-def test_the_hypervolume_is_the_count_of_beaten_cells(points):
-    """All values lie on a grid of 12 by 10 cells, so the area can be counted cell by cell."""
-    cost, accuracy = columns(points)
-    right, top = (np.arange(12) + 1) / 12, (np.arange(10) + 1) / 10
-    beaten = np.zeros((12, 10), dtype=bool)
-    for c, a in zip(cost, accuracy, strict=True):
-        beaten |= (right[:, None] > c + 1e-9) & (top[None, :] < a + 1e-9)
-    assert hypervolume(cost, accuracy) == pytest.approx(beaten.sum() / 120)
+def hypervolume(cost, accuracy, floor=1 / 13):
+    return front_module.hypervolume(cost, accuracy, floor=floor)
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 10)), max_size=8))
+def test_the_hypervolume_is_the_count_of_beaten_cells(cells):
+    """Costs are powers of a half down to 1/64, so on the log axis the area can be counted cell by cell."""
+    beaten = np.zeros((6, 10), dtype=bool)
+    for halvings, tenths in cells:
+        beaten[: min(halvings, 6), :tenths] = True  # 1/128 lies below the floor, and counts as it
+    cost, accuracy = [0.5**h for h, _ in cells], [t / 10 for _, t in cells]
+    assert hypervolume(cost, accuracy, floor=1 / 64) == pytest.approx(beaten.sum() / 60)
 
 
 @given(POINTS, st.tuples(COST, ACCURACY))
@@ -91,9 +95,16 @@ def test_only_the_front_counts_for_the_area(points):
 def test_the_area_of_known_fronts():
     assert hypervolume([], []) == 0
     assert hypervolume([1.0], [1.0]) == 0
-    assert hypervolume([0.25], [0.8]) == pytest.approx(0.75 * 0.8)
-    assert hypervolume([0.5, 0.1], [0.9, 0.6]) == pytest.approx(0.4 * 0.6 + 0.5 * 0.9)
-    assert hypervolume([0.5], [0.9], reference=(0.6, 0.8)) == pytest.approx(0.1 * 0.1)
+    assert hypervolume([0.01], [0.8], floor=0.01) == pytest.approx(0.8)
+    assert hypervolume([0.1], [0.8], floor=0.01) == pytest.approx(0.4)  # half of the axis is beyond
+    assert hypervolume([0.1, 0.01], [0.8, 0.6], floor=0.01) == pytest.approx(0.7)
+    assert hypervolume([0.001], [0.8], floor=0.01) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0, -1.0, float("nan")])
+def test_a_floor_that_makes_no_axis_is_refused(floor):
+    with pytest.raises(SettingsError, match="floor"):
+        hypervolume([0.5], [0.5], floor=floor)
 
 
 @pytest.mark.parametrize(

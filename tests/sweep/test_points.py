@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nasprune.errors import ArtifactError
-from sweep.points import KEYS, take_front
+from sweep.points import KEYS, take_front, volumes_reached
 
 DENSE = {
     "network": "resnet10", "dataset": "scenes", "image_size": 48, "macs": 1000, "params": 9, "val_accuracy": 0.9,
@@ -15,11 +15,11 @@ DENSE = {
 }  # fmt: skip
 
 
-def put(study, name, ratio, accuracy):
+def put(study, name, ratio, accuracy, budget=0):
     record = dict.fromkeys(KEYS, 0) | {
         "point": name, "trial": name[:4], "network": "resnet10", "head": "original", "dataset": "scenes",
         "classes": [], "image_size": 48, "statistics": {}, "data": {}, "provenance": {}, "widths": {},
-        "macs_ratio": ratio, "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
+        "budget": budget, "macs_ratio": ratio, "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
     }  # fmt: skip
     (study / "points" / name).mkdir(parents=True)
     (study / "points" / name / "point.json").write_text(json.dumps(record))
@@ -57,3 +57,14 @@ def test_a_damaged_point_is_named(study):
 
 def test_no_points_yet(tmp_path):
     assert take_front(tmp_path, DENSE, {})["points"] == []
+
+
+def test_volumes_follow_each_trials_own_descent(tmp_path):
+    for name, budget, accuracy in (
+        ("t000-10pct", 0.1, 0.6),
+        ("t000-1pct", 0.01, 0.5),
+        ("t001-10pct", 0.1, 0.8),
+    ):
+        put(tmp_path, name, budget, accuracy, budget)
+    reached = volumes_reached(take_front(tmp_path, DENSE, {}), budgets=(0.01, 0.1))
+    assert reached == {"t000": pytest.approx([0.3, 0.55]), "t001": pytest.approx([0.4])}

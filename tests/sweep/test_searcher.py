@@ -13,9 +13,12 @@ from ray.tune.search import Searcher
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.search import SearchSettings
-from sweep.searcher import OptunaSearcher, verdict
-from sweep.space import SPACE, Choice, Range, SearchSpace
+from sweep.searcher import DESCENT, TARGET, OptunaSearcher, verdict
+from sweep.space import SPACES, Choice, Range, SearchSpace
 
+SPACE = SPACES["saliency"]
+
+DESCENDED = {"hypervolume": 0.7, "points": 3, "point": "t000-10pct", "finished": True}
 GOOD = {"val_accuracy": 0.9, "macs_ratio": 0.25, "finished": True}
 Make = Callable[..., OptunaSearcher]
 
@@ -25,10 +28,15 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Makes searchers on one database; a second call is a driver started after a kill."""
     made: list[OptunaSearcher] = []
 
-    def build(*, trials: int = 6, budgets=(0.5, 0.25), file: str = "optuna.db", **settings) -> OptunaSearcher:
+    def build(
+        *, trials: int = 6, budgets=(0.5, 0.25), objectives=TARGET, file: str = "optuna.db", **settings
+    ) -> OptunaSearcher:
         for old in made:
             old.close()
-        searcher = OptunaSearcher(database=tmp_path / file, trials=trials, budgets=budgets, **settings)
+        given = {"space": SPACE, **settings}
+        searcher = OptunaSearcher(
+            database=tmp_path / file, trials=trials, budgets=budgets, objectives=objectives, **given
+        )
         made.append(searcher)
         return searcher
 
@@ -57,7 +65,7 @@ def run_all(searcher: OptunaSearcher, *, first: int = 0, until: int = 10_000) ->
             break
         given.append(suggestion)
         result = {
-            "val_accuracy": 1 - suggestion["cost_weight"] / 2,
+            "val_accuracy": 1 - suggestion["cost_exponent"] / 2,
             "macs_ratio": suggestion["budget"],
             "finished": True,
         }
@@ -73,7 +81,7 @@ def test_budgets_take_turns_and_each_begins_with_the_recommendation(make: Make):
         assert {k: v for k, v in suggestion.items() if k not in ("trial", "budget")} == SPACE.chosen(
             asdict(SearchSettings())
         )
-    assert given[2]["cost_weight"] != given[0]["cost_weight"]
+    assert given[2]["cost_exponent"] != given[0]["cost_exponent"]
     for suggestion in given:
         for name, values in SPACE.explored().items():
             assert values.low <= suggestion[name] <= values.high
@@ -95,13 +103,13 @@ def test_same_seed_same_suggestions_even_over_kills(make: Make):
     killed += run_all(make(trials=13, seed=3, file="b.db"), first=11)
     assert killed == whole
     assert run_all(make(trials=3, seed=4, file="c.db"))[2] != whole[2]
-    draws = [suggestion["cost_weight"] for suggestion in whole[2:]]
+    draws = [suggestion["cost_exponent"] for suggestion in whole[2:]]
     assert len(set(draws)) == len(draws), "a draw came twice"
 
 
 def test_results_steer_the_search(make: Make):
     # Low cost weights are best here: TPE's later half must lie lower than its random beginning.
-    draws = [suggestion["cost_weight"] for suggestion in run_all(make(trials=30, budgets=(0.5,)))]
+    draws = [suggestion["cost_exponent"] for suggestion in run_all(make(trials=30, budgets=(0.5,)))]
     assert sorted(draws[20:])[5] < sorted(draws[1:11])[5]
 
 
@@ -121,7 +129,7 @@ def test_results_steer_the_search(make: Make):
     ],
 )
 def test_only_whole_finite_results_are_complete(result, error, state):
-    told, values = verdict(result, error=error)
+    told, values = verdict(result, TARGET, error=error)
     assert told.name == state
     assert values == ([0.9, 0.25] if state == "COMPLETE" else None)
 
@@ -139,6 +147,52 @@ def test_failed_and_truncated_trials_are_told_and_never_on_the_front(make: Make,
         searcher.suggest(str(number))
         searcher.on_trial_complete(str(number), {**GOOD, "finished": number % 2 == 0})
     assert states(tmp_path).count("PRUNED") == 7
+
+
+def descending(make: Make, **settings) -> OptunaSearcher:
+    return make(objectives=DESCENT, budgets=(), **settings)
+
+
+def test_descents_have_no_budget_and_only_the_first_is_recommended(make: Make):
+    searcher = descending(make, trials=2)
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert first == {"trial": "t000", **SPACE.chosen(asdict(SearchSettings()))}
+    assert set(second) == set(first)
+    assert second["cost_exponent"] != first["cost_exponent"]
+
+
+def test_a_stopped_descent_is_never_taken_for_a_finished_one(make: Make, tmp_path: Path):
+    """It leaves how far it came, and no value that counts: the best trial is always a whole one."""
+    searcher = descending(make, trials=14)
+    searcher.suggest("whole")
+    searcher.on_trial_complete("whole", {**DESCENDED, "hypervolume": 0.2})
+    searcher.suggest("stopped")
+    searcher.on_trial_result("stopped", {"phase": "search", "finished": False})  # an epoch tells nothing
+    searcher.on_trial_result("stopped", {**DESCENDED, "points": 1, "hypervolume": 0.8, "finished": False})
+    # Tune gives the result that it stops a trial with to this call only.
+    searcher.on_trial_complete("stopped", {**DESCENDED, "points": 2, "hypervolume": 0.9, "finished": False})
+    whole, stopped = stored(tmp_path)
+    assert (whole.state.name, whole.value) == ("COMPLETE", 0.2)
+    assert stopped.state.name == "PRUNED"
+    assert stopped.intermediate_values == {1: 0.8, 2: 0.9}
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert optuna.load_study(study_name="nasprune", storage=storage).best_trial.number == whole.number
+    storage.engine.dispose()
+    assert searcher.ended() == {"t000", "t001"}
+    assert searcher.stopped() == {"t001"}
+    for number in range(2, 14):  # TPE lives with stopped trials past its random beginning
+        searcher.suggest(str(number))
+        searcher.on_trial_complete(str(number), {**DESCENDED, "finished": number % 2 == 0})
+    assert states(tmp_path).count("PRUNED") == 7
+
+
+def test_a_stopped_descent_is_not_given_again(make: Make):
+    searcher = descending(make, trials=2)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {**DESCENDED, "points": 1, "finished": False})
+    after = descending(make, trials=2)
+    assert after.remaining() == 1
+    assert after.suggest("b")["trial"] == "t001"
 
 
 def test_what_was_told_once_stays(make: Make, tmp_path: Path):
@@ -263,24 +317,21 @@ def test_concurrency_is_counted_in_the_storage(make: Make):
 
 
 def test_only_the_chosen_settings_are_explored(make: Make):
-    space = SearchSpace(cost_weight=None, ramp=None, mask=Choice(options=("hard", "soft")))
+    space = SearchSpace(cost_exponent=None, ramp=None, learn=Choice(options=("saliency", "gradient")))
     given = make(space=space).suggest("a")
     assert list(given) == [
         "trial",
         "budget",
-        "score_learning_rate",
         "weight_learning_rate",
-        "temperature_start",
-        "temperature_end",
-        "mask",
+        "distillation",
+        "learn",
     ]
-    assert given["mask"] == "hard"
+    assert given["learn"] == "saliency"
 
 
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"budgets": ()}, "budgets"),
         ({"budgets": (0.5, 0.5)}, "budgets"),
         ({"budgets": (0.0,)}, "budgets"),
         ({"budgets": (1.5,)}, "budgets"),
@@ -296,8 +347,9 @@ def test_settings_that_cannot_be_honoured_are_refused(make: Make, settings, word
     "settings",
     [
         {"seed": 1},
-        {"recommended": SearchSettings(cost_weight=0.3)},
+        {"recommended": SearchSettings(cost_exponent=0.7)},
         {"budgets": (0.5, 0.1)},
+        {"objectives": {"hypervolume": "maximize", "macs_ratio": "minimize"}},
         {"space": SearchSpace(ramp=None)},
         {"space": SearchSpace(ramp=Range(low=0.5, high=0.9))},
     ],
@@ -324,11 +376,11 @@ def test_wrong_ranges_are_refused(wrong):
 @pytest.mark.parametrize(
     ("space", "settings", "wanted"),
     [
-        (SPACE, SearchSettings(ramp=0.1), "search ramp 0.1 given .* expected 0.4 to 0.9"),
+        (SPACE, SearchSettings(ramp=0.1), "search ramp 0.1 given .* expected 0.3 to 0.9"),
         (
-            SearchSpace(mask=Choice(options=("soft",))),
+            SearchSpace(learn=Choice(options=("gradient",))),
             SearchSettings(),
-            "search mask hard given .* one of soft",
+            "search learn saliency given .* one of gradient",
         ),
     ],
 )
@@ -337,10 +389,16 @@ def test_a_recommendation_outside_the_space_is_refused(make: Make, space, settin
         make(space=space, recommended=settings)
 
 
+@pytest.mark.parametrize("learn", list(SPACES))
+def test_every_space_holds_the_recommendation_of_its_own_way(learn):
+    settings = asdict(SearchSettings(learn=learn))
+    assert set(SPACES[learn].chosen(settings)) == set(SPACES[learn].explored()) <= set(settings)
+
+
 def test_fixed_settings_leave_the_space():
     assert list(SPACE.without(["ramp", "initial"]).explored()) == [n for n in SPACE.explored() if n != "ramp"]
 
 
 def test_the_recommendation_is_the_callers(make: Make):
-    given = make(recommended=SearchSettings(cost_weight=0.3)).suggest("a")
-    assert given["cost_weight"] == 0.3
+    given = make(recommended=SearchSettings(cost_exponent=0.7)).suggest("a")
+    assert given["cost_exponent"] == 0.7

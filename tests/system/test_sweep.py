@@ -17,9 +17,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
-    "--tune-epochs", "1", "--budgets", "0.5,0.2", "--trials", "3",
+    "--tune-epochs", "1", "--budgets", "0.2,0.5", "--trials", "2",
 )  # fmt: skip
 STUDY = "scenes-resnet10"
+DESCENDED = ["t000-20pct", "t000-50pct", "t001-20pct", "t001-50pct"]
 
 pytestmark = [
     pytest.mark.system,
@@ -59,7 +60,7 @@ def front_of(storage: Path):
 def test_study_leaves_a_front(storage):
     front = front_of(storage)
     assert set(front["dense"]) >= {"macs", "params", "val_accuracy", "test_accuracy"}
-    assert len(front["points"]) == 3
+    assert sorted(point["point"] for point in front["points"]) == DESCENDED
     for point in front["points"]:
         assert set(point) >= {
             "point", "trial", "network", "dataset", "budget", "macs", "macs_ratio", "params", "val_accuracy",
@@ -77,13 +78,18 @@ def test_study_leaves_a_front(storage):
 
 
 def test_study_is_tracked(storage):
-    _, tracked = runs(storage)
+    client, tracked = runs(storage)
     kinds = [run.data.tags["nasprune.kind"] for run in tracked]
-    assert sorted(kinds) == ["study", "trial", "trial", "trial"]
+    assert sorted(kinds) == ["study", "trial", "trial"]
     assert {run.info.status for run in tracked} == {"FINISHED"}
     by_id = {run.info.run_id: run for run in tracked}
     for point in front_of(storage)["points"]:
-        assert by_id[point["run_id"]].data.metrics["val_accuracy"] == point["val_accuracy"]
+        history = client.get_metric_history(point["run_id"], "val_accuracy")
+        assert len(history) == 2  # a descent shows as a curve
+        assert point["val_accuracy"] in [metric.value for metric in history]
+        assert 0 < by_id[point["run_id"]].data.metrics["hypervolume"] < 1
+    models = client.search_logged_models([tracked[0].info.experiment_id])
+    assert sorted(model.tags["nasprune.point"] for model in models) == DESCENDED
 
 
 def test_studies_of_one_name_in_two_storages_stay_apart_on_a_server(storage, tmp_path):
@@ -107,7 +113,7 @@ def test_running_again_does_nothing_twice(storage):
     done = sweep(storage)
     assert done.returncode == 0, done.stderr
     assert before == {p: p.stat().st_mtime_ns for p in (storage / STUDY / "points").rglob("*")}
-    assert len(runs(storage)[1]) == 4
+    assert len(runs(storage)[1]) == 3
 
 
 def listening() -> set[str]:
@@ -136,7 +142,7 @@ def test_killed_driver_goes_on(tmp_path, storage):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 240
-    while not list((tmp_path / STUDY).glob("points/[!.]*")) and time.monotonic() < deadline:
+    while not list((tmp_path / STUDY).glob("points/t000*")) and time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read().decode()
         time.sleep(0.2)
     opened = listening() - before
@@ -152,8 +158,40 @@ def test_killed_driver_goes_on(tmp_path, storage):
     )
     assert resumed == undisturbed
     _, tracked = runs(tmp_path)
-    assert len(tracked) == 4
+    assert len(tracked) == 3
     assert {run.info.status for run in tracked} == {"FINISHED"}
+
+
+def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path, storage):
+    """With early stopping every trial has a first point, some no second; running again changes nothing."""
+    shutil.copytree(storage / "shared", tmp_path / "shared")
+    stopping = ("--trials", "5", "--reduction-factor", "8", "--budgets", "0.5,0.2,0.1")
+    done = sweep(tmp_path, *stopping)
+    assert done.returncode == 0, done.stdout + done.stderr
+    front = front_of(tmp_path)
+    visited = {trial: sum(p["trial"] == trial for p in front["points"]) for trial in (f"t{n:03d}" for n in range(5))}
+    assert min(visited.values()) >= 1
+    stopped = {trial for trial, count in visited.items() if count < 3}
+    assert stopped, "a factor of 8 let all five trials go on"
+    assert f"{len(stopped)} of 5 trials were stopped early" in done.stdout
+    import optuna
+
+    study = optuna.load_study(study_name="nasprune", storage=f"sqlite:///{tmp_path / STUDY / 'optuna.db'}")
+    told = {f"t{trial.user_attrs['slot']:03d}": trial.state.name for trial in study.trials}
+    assert told == {trial: "PRUNED" if trial in stopped else "COMPLETE" for trial in visited}
+    again = sweep(tmp_path, *stopping)
+    assert again.returncode == 0, again.stderr
+    assert front_of(tmp_path) == front
+    _, tracked = runs(tmp_path)
+    assert len(tracked) == 6
+    assert {run.info.status for run in tracked} == {"FINISHED"}
+
+
+def test_a_trial_for_each_budget(tmp_path, storage):
+    shutil.copytree(storage / "shared", tmp_path / "shared")
+    done = sweep(tmp_path, "--mode", "target")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [point["point"] for point in front_of(tmp_path)["points"]] == ["t001-50pct", "t000-20pct"]
 
 
 CLIENT = """
@@ -224,3 +262,24 @@ def test_promoting_a_changed_point_is_refused(storage, tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "logged was 0.9990" in done.stderr
     assert "it is not promoted" in done.stderr
+
+
+def test_polished_points_stand_beside_those_they_came_from(storage, tmp_path):
+    copy = tmp_path / "storage"
+    shutil.copytree(storage, copy)
+    before = {point["point"]: point for point in front_of(copy)["points"]}
+    server = ("--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db")
+    done = sweep(copy, "--polish-epochs", "2", *server)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = {point["point"]: point for point in front_of(copy)["points"]}
+    new = set(after) - set(before)
+    assert new == {f"{name}-polished" for name, point in before.items() if point["on_front"]}
+    for name in new:
+        assert after[name]["widths"] == after[name.removesuffix("-polished")]["widths"]
+        assert after[name]["polish_epochs"] == 2
+        assert (copy / STUDY / "points" / name / "model.onnx").is_file()
+    again = sweep(copy, "--polish-epochs", "2", *server)
+    assert again.returncode == 0, again.stderr
+    assert {point["point"] for point in front_of(copy)["points"]} - set(after) <= {
+        f"{name}-polished" for name, point in after.items() if point["on_front"] and not point["polish_epochs"]
+    }

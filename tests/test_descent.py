@@ -16,15 +16,16 @@ from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
 from nasprune.dense import DenseSettings, obtain_dense
+from nasprune.descent import DescentSettings, descent_from
+from nasprune.errors import SettingsError
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
-from nasprune.pruning import PruneSettings, prune
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings, evaluate
 
 COMPUTE = choose_compute("cpu")
-SETTINGS = PruneSettings(
+SETTINGS = DescentSettings(
     search=SearchSettings(epochs=2), tuning=TrainingSettings(epochs=2, learning_rate=0.03), batch_size=16
 )
 
@@ -47,7 +48,14 @@ def dense(folder, data):
 
 
 def run(dense, data, session=None, settings=SETTINGS):
-    return prune(dense, data, 0.3, settings, COMPUTE, seed=5, session=session or Session())
+    """The search for one budget."""
+    (pruned,) = descent(dense, data, [0.3], session, settings)
+    return pruned
+
+
+def descent(dense, data, budgets, session=None, settings=SETTINGS, **more):
+    down = descent_from(dense, data, settings, COMPUTE, seed=5)
+    return down.through(budgets, lambda budget: session or Session(), **more)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +93,60 @@ def test_stopped_run_goes_on_to_the_same_result(dense, data, pruned, tmp_path, p
     assert same(pruned, resumed)
 
 
+BUDGETS = (0.5, 0.2, 0.08)
+
+
+@pytest.fixture(scope="module")
+def descended(dense, data):
+    return list(descent(dense, data, BUDGETS))
+
+
+def test_a_descent_visits_falling_budgets_each_within_the_one_before(dense, descended):
+    before = dense.record["widths"]
+    for budget, point in zip(BUDGETS, descended, strict=True):
+        assert point.budget == budget
+        assert 0.8 * budget < point.macs_ratio <= budget
+        assert point.macs == round(point.macs_ratio * dense.record["macs"])
+        assert set(point.widths) == set(before)
+        assert all(point.widths[name] <= before[name] for name in before)
+        before = point.widths
+
+
+def test_the_first_budget_of_a_descent_is_the_search_for_it_alone(dense, data, descended):
+    (alone,) = descent(dense, data, BUDGETS[:1])
+    assert same(alone, descended[0])
+
+
+def test_a_descent_goes_on_from_its_last_point_as_if_never_stopped(dense, data, descended, tmp_path):
+    keys = ("network", "head", "dataset", "classes", "image_size", "statistics", "data", "provenance")
+    record = {**{key: dense.record[key] for key in keys}, "point": "p", **descended[0].measures()}
+    write_artifact(tmp_path / "p", descended[0].network, record)
+    rest = list(descent(dense, data, BUDGETS[1:], reached=read_artifact(tmp_path / "p")))
+    assert all(same(*pair) for pair in zip(rest, descended[1:], strict=True))
+
+
+def test_a_point_stays_as_it_is_while_the_descent_goes_on(dense, data, descended):
+    going = descent(dense, data, BUDGETS)
+    first = next(going)
+    next(going)
+    assert same(first, descended[0])
+
+
+def test_descents_that_share_their_lessons_are_the_same(dense, data, descended):
+    down = descent_from(dense, data, SETTINGS, COMPUTE, seed=5)
+    for _ in range(2):
+        again = list(down.through(BUDGETS, lambda budget: Session()))
+        assert all(same(*pair) for pair in zip(again, descended, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "word"), [((0.2, 0.5), "each below"), ((0.5, 0.5), "each below"), ((0.5, 1e-6), "budget 1e-06")]
+)
+def test_budgets_that_cannot_be_visited_are_refused(dense, data, budgets, word):
+    with pytest.raises(SettingsError, match=word):
+        next(descent(dense, data, budgets))
+
+
 def test_test_images_choose_nothing(dense, data, pruned):
     """With other labels on the test images all is the same but the test accuracy."""
     labels = data.store.labels.copy()
@@ -115,7 +177,7 @@ def point(folder, data, dense, pruned):
     keys = ("network", "head", "dataset", "classes", "image_size", "statistics")
     record = {
         **{key: dense.record[key] for key in keys},
-        "point": "p", "trial": "t000", "budget": 0.3, **pruned.measures(),
+        "point": "p", "trial": "t000", **pruned.measures(),
         "data": data_record(data.settings), "provenance": provenance(COMPUTE, data_hash=data.store.data_hash),
     }  # fmt: skip
     write_artifact(folder / "points" / "p", pruned.network, record)
@@ -190,7 +252,7 @@ def test_whole_way_for_every_network(tmp_path, data, name, head):
     training = TrainingSettings(epochs=1, learning_rate=0.01)
     dense_settings = DenseSettings(network=network, training=training, batch_size=42)
     dense = obtain_dense(tmp_path / "dense", dense_settings, data, COMPUTE)
-    settings = PruneSettings(search=SearchSettings(epochs=1), tuning=training, batch_size=42)
+    settings = DescentSettings(search=SearchSettings(epochs=1), tuning=training, batch_size=42)
     first = run(dense, data, settings=settings)
     assert first.macs_ratio <= 0.3
     assert same(first, run(dense, data, settings=settings))

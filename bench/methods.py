@@ -1,0 +1,231 @@
+"""Ways to prune, all with one signature and the same tuning: ours, plain criteria, and the torch-pruning package's."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nasprune.artifact import network_settings
+from nasprune.cost import macs_cost
+from nasprune.descent import Descent, Pruned
+from nasprune.networks import build
+from nasprune.progress import Progress, Session
+from nasprune.scores import cut_at_budget
+from nasprune.search import SearchSettings
+from nasprune.surgery import derive
+
+Family = Literal["ours", "criterion", "torch-pruning", "control"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all methods are given.
+
+    Attributes:
+        down: The dense network, its data, lessons and seed.
+        budgets: Falling shares of its MACs.
+        search_epochs: Of methods that search.
+        tune_epochs: Of methods that search; the others get both.
+        found: The widths that our own descent of this seed ended with at a budget.
+        report: Called after every epoch.
+    """
+
+    down: Descent
+    budgets: tuple[float, ...]
+    search_epochs: int
+    tune_epochs: int
+    found: Callable[[float], dict[str, int]]
+    report: Callable[[Progress], None]
+
+    @property
+    def epochs(self) -> int:
+        """Of every method at every budget."""
+        return self.search_epochs + self.tune_epochs
+
+    @property
+    def dense_epochs(self) -> int:
+        """That the dense network was trained for."""
+        return int(self.down.dense.record["settings"]["training"]["epochs"])
+
+    def descent(self, **search: float | str) -> Descent:
+        """The way down with these search settings; without search epochs tuning gets them."""
+        given = SearchSettings(**{"epochs": self.search_epochs, **search})  # type: ignore[arg-type]
+        tuning = dataclasses.replace(self.down.settings.tuning, epochs=self.epochs - given.epochs)
+        settings = dataclasses.replace(self.down.settings, search=given, tuning=tuning)
+        return dataclasses.replace(self.down, settings=settings)
+
+    def session(self, _: float) -> Session:
+        """No checkpoints: a run is a few minutes."""
+        return Session(None, self.report)
+
+    def start(self) -> nn.Module:
+        """A copy of the dense network."""
+        return self.down.compute.place(copy.deepcopy(self.down.dense.network))
+
+    def finish(self, derived: nn.Module, budget: float) -> Pruned:
+        """Tune a network that was cut elsewhere for as many epochs as our own search and tuning take."""
+        return self.descent(epochs=0).finish(derived, budget, self.session(budget))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to prune.
+
+    Attributes:
+        family: For the table's order.
+        iterative: Each budget from the network of the one before; else each from the dense one.
+        run: Gives the finished network of each budget.
+    """
+
+    family: Family
+    iterative: bool
+    run: Callable[[Bench], Iterator[Pruned]]
+
+
+def searched(*, iterative: bool = True, **search: float | str) -> Callable[[Bench], Iterator[Pruned]]:
+    """The search of this project; with `epochs=0` a plain criterion in its pipeline."""
+
+    def run(bench: Bench) -> Iterator[Pruned]:
+        down = bench.descent(**search)
+        for budgets in [bench.budgets] if iterative else [(budget,) for budget in bench.budgets]:
+            yield from down.through(budgets, bench.session)
+
+    return run
+
+
+def torch_pruning(importance: str, scope: str, *, iterative: bool) -> Callable[[Bench], Iterator[Pruned]]:
+    """A pruner of the torch-pruning package; its channel ratio is found by bisection, so that the MACs match."""
+
+    def run(bench: Bench) -> Iterator[Pruned]:
+        network = bench.start()
+        for budget in bench.budgets:
+            if not iterative:
+                network = bench.start()
+            pruned = bench.finish(_torch_pruned(network, importance, scope, budget, bench), budget)
+            network = copy.deepcopy(pruned.network)
+            yield pruned
+
+    return run
+
+
+def _torch_pruned(network: nn.Module, importance: str, scope: str, budget: float, bench: Bench) -> nn.Module:
+    import torch_pruning as tp
+
+    kinds = {
+        "magnitude": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+        "taylor": tp.importance.GroupTaylorImportance,
+        "bn-scale": tp.importance.BNScaleImportance,
+        "fpgm": tp.importance.FPGMImportance,
+    }
+    network.eval()
+    network.zero_grad()
+    if importance == "taylor":
+        for images, labels in bench.down.lessons.batches.epoch(0):
+            F.cross_entropy(network(images), labels).backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    side = bench.down.data.image_size
+    example = torch.zeros(1, 3, side, side, device=bench.down.compute.device)
+
+    def at(ratio: float) -> nn.Module:
+        smaller = copy.deepcopy(network)
+        for parameter, gradient in zip(smaller.parameters(), gradients, strict=True):
+            parameter.grad = None if gradient is None else gradient.clone()  # a copied parameter loses it
+        pruner = tp.pruner.BasePruner(
+            smaller, example, importance=kinds[importance](), pruning_ratio=ratio,
+            global_pruning=scope != "local", isomorphic=scope == "isomorphic",
+            ignored_layers=[list(smaller.modules())[-1]],
+        )  # fmt: skip
+        pruner.step()
+        return smaller
+
+    wanted = budget * bench.down.dense.record["macs"]
+    low, high = 0.0, 1.0  # the MACs are within the budget at high
+    best = at(high)
+    for _ in range(10):
+        middle = (low + high) / 2
+        tried = at(middle)
+        if macs_cost(bench.down.couple(tried)).full <= wanted:
+            best, high = tried, middle
+        else:
+            low = middle
+    best.zero_grad()
+    return best
+
+
+def thinner(bench: Bench) -> Iterator[Pruned]:
+    """A control: the same architecture, thinner by one factor everywhere, from scratch with the teacher.
+
+    It gets as many epochs as the dense network and the whole descent down to the budget together.
+    """
+    coupling = bench.down.couple(bench.down.dense.network)
+    # By rank within its group: every group keeps the same share.
+    ranks = torch.cat([torch.arange(group.size) / group.size for group in coupling.groups])
+    for place, budget in enumerate(bench.budgets):
+        cut = cut_at_budget(-ranks, coupling.group_of, macs_cost(coupling), budget)
+        epochs = bench.dense_epochs + bench.epochs * (place + 1)
+        yield _from_scratch(bench, coupling.widths(cut.kept), budget, epochs)
+
+
+def same_widths(bench: Bench) -> Iterator[Pruned]:
+    """A control: the widths that our descent found, from scratch, for as many epochs as `thinner` gets."""
+    for place, budget in enumerate(bench.budgets):
+        epochs = bench.dense_epochs + bench.epochs * (place + 1)
+        yield _from_scratch(bench, bench.found(budget), budget, epochs)
+
+
+def _from_scratch(bench: Bench, widths: dict[str, int], budget: float, epochs: int) -> Pruned:
+    network = build(network_settings(bench.down.dense.record), seed=bench.down.seed)
+    coupling = bench.down.couple(network)
+    derived = derive(network, coupling, coupling.first_channels(widths))
+    torch.manual_seed(bench.down.seed)
+    for module in derived.modules():  # fresh weights of the small shapes, not slices of the wide network's
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            module.reset_parameters()
+    down = bench.descent(epochs=0)
+    tuning = dataclasses.replace(down.settings.tuning, epochs=epochs, learning_rate=0.05)
+    down = dataclasses.replace(down, settings=dataclasses.replace(down.settings, tuning=tuning))
+    return down.finish(derived, budget, bench.session(budget))
+
+
+TORCH_PRUNING = {
+    f"torch-pruning {kind}, {scope}, {'iterative' if iterative else 'one shot'}": Method(
+        family="torch-pruning", iterative=iterative, run=torch_pruning(kind, scope, iterative=iterative)
+    )
+    for kind in ("magnitude", "taylor", "bn-scale", "fpgm")
+    for scope in ("local", "isomorphic", "global")
+    for iterative in (False, True)
+}
+
+METHODS: dict[str, Method] = {
+    "descent": Method(family="ours", iterative=True, run=searched()),
+    "descent, scores frozen": Method(family="ours", iterative=True, run=searched(learn="frozen")),
+    "descent, scores by gradient": Method(family="ours", iterative=True, run=searched(learn="gradient")),
+    "target": Method(family="ours", iterative=False, run=searched(iterative=False)),
+    "Taylor over cost, descent": Method(family="criterion", iterative=True, run=searched(epochs=0)),
+    "Taylor over cost, one shot": Method(family="criterion", iterative=False, run=searched(iterative=False, epochs=0)),
+    **{
+        f"{name}, one shot": Method(
+            family="criterion",
+            iterative=False,
+            run=searched(iterative=False, epochs=0, initial=initial, scale=scale, cost_exponent=0.0),
+        )
+        for name, initial, scale in (
+            ("L1, uniform widths", "l1", "uniform"),
+            ("FPGM, uniform widths", "fpgm", "uniform"),
+            ("BN scale, global", "bn_scale", "global"),
+            ("random, global", "random", "global"),
+        )
+    },
+    **TORCH_PRUNING,
+    "same widths, from scratch": Method(family="control", iterative=False, run=same_widths),
+    "uniformly thinner, from scratch": Method(family="control", iterative=False, run=thinner),
+}

@@ -1,0 +1,198 @@
+"""Side by side: this project's descent against plain criteria, the torch-pruning package and controls.
+
+    uv run --group bench bench/peers.py --dataset ucm --data UCMerced_LandUse.zip --seeds 0,1,2 --out runs/peers-ucm
+    uv run --group bench bench/peers.py --quick
+
+Every method gets the same dense network, images, augmented views, teacher and epochs a budget. A run is one method
+with one seed over all budgets; each budget leaves a row in `<out>/rows/` as a Parquet file. Running again does what is
+missing, several processes on one folder share the work, and `--table` only draws what is there: `table.md`,
+`peers.png`. Seeds are of pruning; the dense network is one for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import results
+from filelock import FileLock, Timeout
+from methods import METHODS, Bench
+
+from nasprune.compute import choose_compute
+from nasprune.data import DataSettings, load
+from nasprune.dense import DenseSettings, obtain_dense
+from nasprune.descent import DescentSettings, Pruned, descent_from
+from nasprune.networks import NetworkSettings
+from nasprune.progress import Progress
+from nasprune.provenance import provenance
+from nasprune.training import TrainingSettings
+
+QUICK = {
+    "dataset": "scenes", "network": "resnet10", "image_size": 48, "fractions": "0.7,0.1,0.2", "budgets": "0.25,0.05",
+    "seeds": "0", "dense_epochs": 12, "search_epochs": 2, "tune_epochs": 4, "batch_size": 64, "out": "runs/peers-quick",
+    "methods": "descent;target;L1, uniform widths, one shot;Taylor over cost, one shot;"
+    "torch-pruning taylor, isomorphic, iterative",
+}  # fmt: skip
+
+
+@dataclass
+class Meter:
+    """Counts epochs."""
+
+    search: int = 0
+    tune: int = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Count an epoch."""
+        if progress.phase == "search":
+            self.search += 1
+        else:
+            self.tune += 1
+
+    def take(self) -> tuple[int, int]:
+        """Epochs of search and of tuning since the last call."""
+        counted = self.search, self.tune
+        self.search = self.tune = 0
+        return counted
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few minutes on two cores, on generated scenes")
+    parser.add_argument("--table", action="store_true", help="only draw what is there")
+    parser.add_argument("--dataset", default="ucm")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--fractions", default="0.75,0.05,0.2", help="train, validation and test shares")
+    parser.add_argument("--budgets", default="0.5,0.25,0.1,0.05,0.02")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--methods", default="", help="names, separated by ';'; empty for all")
+    parser.add_argument("--dense-epochs", type=int, default=160)
+    parser.add_argument("--search-epochs", type=int, default=8)
+    parser.add_argument("--tune-epochs", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers"))
+    if "--quick" in sys.argv:
+        parser.set_defaults(**QUICK)
+    arguments = parser.parse_args()
+    arguments.out = Path(arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not arguments.table:
+        run_all(arguments)
+    results.write(arguments.out, list(METHODS))
+    return 0
+
+
+def run_all(arguments: argparse.Namespace) -> None:
+    """All runs that are asked for, not there yet, and not under way in another process."""
+    names = [name for name in arguments.methods.split(";") if name] or list(METHODS)
+    for name in names:
+        if name not in METHODS:
+            sys.exit(f"method '{name}' given; expected one of: " + "; ".join(METHODS))
+    budgets = tuple(sorted((float(text) for text in arguments.budgets.split(",")), reverse=True))
+    compute = choose_compute(arguments.device, threads=arguments.threads)
+    first, second, third = (float(text) for text in arguments.fractions.split(","))
+    data = load(
+        DataSettings(
+            dataset=arguments.dataset, data=arguments.data, image_size=arguments.image_size,
+            fractions=(first, second, third),
+        ),
+        arguments.out / "data",
+    )  # fmt: skip
+    dense_settings = DenseSettings(
+        network=NetworkSettings(network=arguments.network, classes=len(data.classes), image_size=arguments.image_size),
+        training=TrainingSettings(epochs=arguments.dense_epochs),
+        batch_size=arguments.batch_size,
+    )
+    dense = obtain_dense(arguments.out / "dense", dense_settings, data, compute, show)
+    print(f"dense: validation {dense.record['val_accuracy']:.2%}, test {dense.record['test_accuracy']:.2%}", flush=True)
+    for seed in (int(text) for text in arguments.seeds.split(",")):
+        meter = Meter()
+        settings = DescentSettings(batch_size=arguments.batch_size)
+        bench = Bench(
+            down=descent_from(dense, data, settings, compute, seed=seed),
+            budgets=budgets,
+            search_epochs=arguments.search_epochs,
+            tune_epochs=arguments.tune_epochs,
+            found=functools.partial(results.widths, arguments.out, "descent", seed),
+            report=meter,
+        )
+        for name in names:
+            run_one(name, bench, meter, arguments.out)
+
+
+def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
+    """One method with one seed, unless it is done or under way."""
+    if all(results.path(out, name, bench.down.seed, budget).exists() for budget in bench.budgets):
+        return
+    lock = FileLock(results.path(out, name, bench.down.seed, 0).with_suffix(".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return
+    try:
+        began, macs = time.process_time(), float(bench.down.dense.record["macs"])
+        before = macs
+        for pruned in METHODS[name].run(bench):
+            search, tune = meter.take()
+            if not METHODS[name].iterative:
+                before = macs
+            # In passes of the dense network over the training images, forward and backward, where backward counts as
+            # two forward ones. A descent asks the teacher once for all its budgets.
+            taught = 0 if METHODS[name].iterative and pruned.budget < bench.budgets[0] else search + tune
+            passes = (search * before + tune * pruned.macs) / macs + taught / 3
+            row = row_of(name, bench, pruned, passes=passes, seconds=time.process_time() - began)
+            results.keep(out, row)
+            print(
+                f"{name:50} seed {bench.down.seed} {pruned.budget:5.0%}: cut {pruned.recalibrated_val_accuracy:.1%}, "
+                f"validation {pruned.val_accuracy:.1%}, test {pruned.test_accuracy:.1%}, {row['seconds']:.0f} s",
+                flush=True,
+            )
+            before, began = float(pruned.macs), time.process_time()
+    finally:
+        lock.release()
+
+
+def row_of(name: str, bench: Bench, pruned: Pruned, *, passes: float, seconds: float) -> dict[str, Any]:
+    """A row of the Parquet files; accuracies in 0..1, work in dense passes, processor time in seconds."""
+    dense = bench.down.dense.record
+    return {
+        "method": name,
+        "family": METHODS[name].family,
+        "iterative": METHODS[name].iterative,
+        "seed": bench.down.seed,
+        **{key: value for key, value in pruned.measures().items() if key != "seconds"},
+        "dense_passes": passes,
+        "seconds": seconds,
+        "epochs": bench.epochs,
+        "dense_macs": dense["macs"],
+        "dense_val_accuracy": dense["val_accuracy"],
+        "dense_test_accuracy": dense["test_accuracy"],
+        "dataset": bench.down.data.dataset,
+        "network": dense["network"],
+        "image_size": dense["image_size"],
+        "train_images": len(bench.down.data.split.train),
+        "validation_images": len(bench.down.data.split.validation),
+        "test_images": len(bench.down.data.split.test),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {bench.down.compute.device.type}",
+        "commit": provenance(bench.down.compute).get("commit", "unknown"),
+    }
+
+
+def show(progress: Progress) -> None:
+    if progress.epoch % 10 == 0:
+        print(f"dense {progress.epoch}/{progress.epochs} loss {progress.metrics['loss']:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

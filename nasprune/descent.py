@@ -1,0 +1,219 @@
+"""The descent: from the dense network down a falling list of budgets, each network from the one before."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nasprune.artifact import Artifact, network_settings
+from nasprune.cost import macs_cost
+from nasprune.data.batches import Augmentation
+from nasprune.errors import NetworkError, SettingsError
+from nasprune.lessons import Lessons
+from nasprune.networks import count_parameters, couple
+from nasprune.scores import check_budget, cut_at_budget
+from nasprune.search import SearchSettings, search
+from nasprune.surgery import derive
+from nasprune.training import TrainingSettings, evaluate, fit, recalibrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import nn
+
+    from nasprune.compute import Compute
+    from nasprune.coupling import Coupling
+    from nasprune.data import SceneData
+    from nasprune.progress import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentSettings:
+    """How each budget is reached.
+
+    Attributes:
+        search: The search; with 0 epochs a plain criterion.
+        tuning: Of each derived network, with distillation from the dense one.
+        batch_size: Images a step, in search and tuning.
+        augmentation: Of training images.
+    """
+
+    search: SearchSettings = field(default_factory=SearchSettings)
+    tuning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=16, learning_rate=0.03))
+    batch_size: int = 64
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """A derived, tuned, evaluated network.
+
+    Attributes:
+        network: On the compute's device, in evaluation mode.
+        budget: The share of the dense MACs that was wanted.
+        widths: Channels each group kept.
+        macs: Multiply-adds of one image.
+        macs_ratio: Share of the dense network's.
+        params: Trainable numbers.
+        recalibrated_val_accuracy: Validation accuracy right after the cut, batch norm re-calibrated, in 0..1.
+        val_accuracy: After tuning, in 0..1.
+        test_accuracy: The same on the test images; nothing was chosen by it.
+        seconds: What this process spent on it.
+    """
+
+    network: nn.Module
+    budget: float
+    widths: dict[str, int]
+    macs: int
+    macs_ratio: float
+    params: int
+    recalibrated_val_accuracy: float
+    val_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+    def measures(self) -> dict[str, Any]:
+        """All but the network, as JSON values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "network"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Descent:
+    """A way down from one dense network.
+
+    Attributes:
+        dense: The trained dense network; left as it is.
+        data: The data set it was trained on. Only training images train or choose; validation and test images
+            are measured.
+        lessons: Training batches with the dense network's logits. Descents of one seed may share them, and with them
+            the dense network's answers.
+        settings: See there.
+        compute: Device and precision.
+        seed: Of dropout and a random criterion; batches carry their own.
+    """
+
+    dense: Artifact
+    data: SceneData
+    lessons: Lessons
+    settings: DescentSettings
+    compute: Compute
+    seed: int
+
+    def through(
+        self, budgets: Sequence[float], session: Callable[[float], Session], *, reached: Artifact | None = None
+    ) -> Iterator[Pruned]:
+        """Visit falling budgets; at each one search, cut, re-calibrate, tune and evaluate.
+
+        The network shrinks for good at every budget, so that the next one costs less. With one budget this is the
+        search of the paper.
+
+        Args:
+            budgets: Wanted shares of the dense MACs, in (0, 1], each below the one before.
+            session: Gives the session of a budget: reports and checkpoints of its phases "search" and "tune".
+            reached: The finished network that the descent goes on from, with its widths; by default the dense one.
+                A descent that was stopped and goes on from its last point gives what an undisturbed one does.
+
+        Yields:
+            The finished network of each budget; the next one starts from its copy.
+
+        Raises:
+            SettingsError: if a budget cannot be reached, or the budgets do not fall.
+        """
+        cost = macs_cost(self.couple(self.dense.network))
+        for budget in budgets:
+            check_budget(budget, cost)
+        if sorted(set(budgets), reverse=True) != list(budgets):
+            raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before")
+        network = self.compute.place(copy.deepcopy((reached or self.dense).network))
+        for budget in budgets:
+            pruned = self._reach(network, budget, session(budget))
+            network = copy.deepcopy(pruned.network)
+            yield pruned
+
+    def finish(self, derived: nn.Module, budget: float, session: Session) -> Pruned:
+        """Re-calibrate, tune and evaluate a network that was just cut, whichever way.
+
+        Args:
+            derived: The smaller network; it becomes the finished one.
+            budget: The share of the dense MACs that was wanted.
+            session: Reports and checkpoints, phase "tune".
+        """
+        start = time.monotonic()
+        derived = self.compute.place(derived)
+        recalibrate(derived, self.lessons.batches, self.compute)
+        loading: dict[str, Any] = {"batch_size": self.settings.batch_size, "device": self.compute.device}
+        validation = self.data.batches("validation", **loading)
+        recalibrated = evaluate(derived, validation)
+        fit(
+            derived, self.lessons, self.settings.tuning, self.compute,
+            phase="tune", seed=self.seed, session=session, first_epoch=self.settings.search.epochs,
+        )  # fmt: skip
+        coupling = self.couple(derived)
+        macs = macs_cost(coupling).full
+        return Pruned(
+            network=derived,
+            budget=budget,
+            widths={group.name: group.size for group in coupling.groups},
+            macs=macs,
+            macs_ratio=macs / self.dense.record["macs"],
+            params=count_parameters(derived),
+            recalibrated_val_accuracy=recalibrated,
+            val_accuracy=evaluate(derived, validation),
+            test_accuracy=evaluate(derived, self.data.batches("test", **loading)),
+            seconds=time.monotonic() - start,
+        )
+
+    def couple(self, network: nn.Module) -> Coupling:
+        """The coupling of the dense network, or of one on its way down."""
+        return couple(network, network_settings(self.dense.record))
+
+    def _reach(self, network: nn.Module, budget: float, session: Session) -> Pruned:
+        """From a network, which is used up, to the finished one of a budget."""
+        start = time.monotonic()
+        coupling = self.couple(network)
+        cost = macs_cost(coupling).to(self.compute.device)
+        share = min(1.0, budget * self.dense.record["macs"] / cost.full)
+        scores = search(
+            network, coupling, cost, self.lessons, share, self.settings.search, self.compute,
+            seed=self.seed, session=session,
+        )  # fmt: skip
+        cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share)
+        pruned = self.finish(derive(network, coupling, cut.kept), budget, session)
+        if pruned.macs != round(float(cut.macs)):
+            raise NetworkError(
+                f"the cut network has {pruned.macs} MACs where {float(cut.macs):.0f} were predicted; please report this"
+            )
+        return dataclasses.replace(pruned, seconds=time.monotonic() - start)
+
+
+def descent_from(
+    dense: Artifact, data: SceneData, settings: DescentSettings, compute: Compute, *, seed: int
+) -> Descent:
+    """A descent, with the dense network as the teacher of its lessons.
+
+    Args:
+        dense: The trained dense network.
+        data: The data set it was trained on.
+        settings: See there.
+        compute: Device and precision.
+        seed: Of batches, dropout and a random criterion.
+    """
+    train = data.batches(
+        "train",
+        batch_size=settings.batch_size,
+        device=compute.device,
+        augmentation=settings.augmentation,
+        seed=seed,
+    )
+    teacher = compute.place(copy.deepcopy(dense.network)).eval()
+    return Descent(
+        dense=dense,
+        data=data,
+        lessons=Lessons(train, compute, teacher),
+        settings=settings,
+        compute=compute,
+        seed=seed,
+    )

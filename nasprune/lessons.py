@@ -1,0 +1,61 @@
+"""Training batches together with what the dense network says of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from nasprune.compute import Compute
+    from nasprune.data.batches import Batches
+
+Lesson = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""Images (B, 3, S, S), labels (B,) and the teacher's logits (B, classes), where there is a teacher."""
+
+
+class Lessons:
+    """Augmented training batches, and a teacher's logits for exactly these views.
+
+    An epoch's number fixes its views. So the teacher is asked once an epoch number, and whoever trains on that
+    epoch again (the search and the tuning of every budget of a descent) gets its answers from memory: 4 bytes
+    a class and image. With a small student the teacher would else be most of the work.
+
+    Args:
+        batches: Augmented training batches.
+        compute: Device and precision.
+        teacher: The trained dense network, on that device; None serves labels only.
+    """
+
+    def __init__(self, batches: Batches, compute: Compute, teacher: nn.Module | None = None) -> None:
+        self.batches = batches
+        self.teacher = teacher
+        self._compute = compute
+        self._answers: dict[int, list[torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        return len(self.batches)
+
+    def epoch(self, number: int) -> Iterator[Lesson]:
+        """Serve every image once, as `Batches.epoch` does."""
+        if self.teacher is None:
+            for images, labels in self.batches.epoch(number):
+                yield images, labels, None
+            return
+        known = self._answers.setdefault(number, [])
+        for index, (images, labels) in enumerate(self.batches.epoch(number)):
+            if index == len(known):
+                known.append(self._ask(images))
+            yield images, labels, known[index]
+
+    def _ask(self, images: torch.Tensor) -> torch.Tensor:
+        assert self.teacher is not None  # noqa: S101 (for the type checker)
+        self.teacher.eval()
+        with torch.no_grad(), self._compute.autocast():
+            logits: torch.Tensor = self.teacher(images)
+        return logits.float()

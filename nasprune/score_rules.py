@@ -1,0 +1,148 @@
+"""How scores change during a search: by what their channels turn out to be worth, or by gradient descent."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from nasprune.criteria import scaled
+from nasprune.scores import Cut, soft_mask, straight_through_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nasprune.cost import MacsCost
+    from nasprune.coupling import Coupling
+    from nasprune.search import SearchSettings
+
+
+class ScoreRule(Protocol):
+    """Scores (C,) and the way they learn."""
+
+    @property
+    def scores(self) -> torch.Tensor:
+        """As they are now."""
+        ...
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """That a checkpoint has to hold."""
+        ...
+
+    @property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """That a checkpoint has to hold."""
+        ...
+
+    def mask(self, cut: Cut, done: float) -> torch.Tensor:
+        """The mask (C,) of 0 and 1 that `cut` asks for, ready to be learned from; `done` is the share of the search."""
+        ...
+
+    def penalty(self, share: float) -> torch.Tensor | float:
+        """What is added to the loss, for a wanted `share` of the MACs."""
+        ...
+
+    def step(self, mask: torch.Tensor, done: float) -> None:
+        """Learn, after the backward pass of the loss under `mask`."""
+        ...
+
+
+class Saliency:
+    """Scores that follow the running saliency of their channels while the network shrinks and trains.
+
+    The search minimises, over the probability p of every channel to stay, the expected loss plus cost. To second
+    order the loss rises by half the mean squared gradient of its mask, F, when a channel goes (its Fisher
+    information, Theis et al. 2018), so the objective is sum((1 - p) F / 2) + lambda * MACs(p). Its minimum needs no
+    learning rate: channels stay in the order of F over their marginal MACs, down to where that ratio is 2 lambda,
+    and lambda is what meets the budget: the global threshold. F is the running mean of what each batch says under the
+    mask of that moment, for channels that are out as well, so one may come back until the budget is reached.
+
+    Args:
+        importance: (C,) to start from.
+        coupling: The groups.
+        cost: MACs.
+        settings: `saliency_epochs`, `ramp`, `scale`, `cost_exponent`; "frozen" keeps the start.
+        steps_per_epoch: For the running mean.
+    """
+
+    def __init__(
+        self,
+        importance: torch.Tensor,
+        coupling: Coupling,
+        cost: MacsCost,
+        settings: SearchSettings,
+        steps_per_epoch: int,
+    ) -> None:
+        self._coupling, self._cost, self._settings = coupling, cost, settings
+        self._until = settings.ramp if settings.learn == "saliency" else -1.0
+        self._fresh = 1 / max(1.0, settings.saliency_epochs * steps_per_epoch)
+        self.saliency = importance / importance.mean().clamp(min=1e-30)
+        self.optimizers: Mapping[str, torch.optim.Optimizer] = {}
+        self.tensors = {"saliency": self.saliency}
+
+    @property
+    def scores(self) -> torch.Tensor:
+        """Standardised log of saliency over marginal cost."""
+        return scaled(self.saliency, self._coupling, self._cost, self._settings.scale, self._settings.cost_exponent)
+
+    def mask(self, cut: Cut, done: float) -> torch.Tensor:
+        """A leaf, so that the backward pass leaves its gradient there."""
+        return cut.kept.float().requires_grad_(done <= self._until)
+
+    def penalty(self, share: float) -> float:
+        """None: the threshold is where the cost is weighed."""
+        return 0.0
+
+    def step(self, mask: torch.Tensor, done: float) -> None:
+        """Once the budget is reached the scores rest, and the weights settle."""
+        if mask.grad is not None:
+            with torch.no_grad():
+                fresh = mask.grad.square()
+                self.saliency.lerp_(fresh / fresh.mean().clamp(min=1e-30), self._fresh)
+
+
+class Gradient:
+    """Scores trained by gradient descent through straight-through masks, with a cost-aware loss.
+
+    The direct reading of the paper: the mask is 0 or 1 forward and a sigmoid around the threshold backward, whose
+    temperature falls; the cost-aware loss is the expected MACs over the wanted ones. Steps are as long for weak
+    gradients as for strong ones in Adam, which lets noise decide between channels; here one number, the root mean
+    square over all channels, scales them all.
+
+    Args:
+        importance: (C,) to start from.
+        coupling: The groups.
+        cost: MACs.
+        settings: `score_learning_rate`, `cost_weight`, `temperature_start`, `temperature_end`.
+    """
+
+    def __init__(self, importance: torch.Tensor, coupling: Coupling, cost: MacsCost, settings: SearchSettings) -> None:
+        self._cost, self._settings = cost, settings
+        self._group_of = coupling.group_of.to(importance.device)
+        self.scores = scaled(importance, coupling, cost, settings.scale, settings.cost_exponent).requires_grad_()
+        self._soft = self.scores
+        self._descent = torch.optim.SGD([self.scores], lr=settings.score_learning_rate, momentum=0.9, dampening=0.9)
+        self.optimizers = {"scores": self._descent}
+        self.tensors = {"scores": self.scores}
+
+    def mask(self, cut: Cut, done: float) -> torch.Tensor:
+        """Straight-through."""
+        start, end = self._settings.temperature_start, self._settings.temperature_end
+        self._soft = soft_mask(self.scores, cut.threshold, start * (end / start) ** done)
+        return straight_through_mask(self._soft, cut.kept)
+
+    def penalty(self, share: float) -> torch.Tensor:
+        """The cost-aware loss on the expected widths."""
+        widths = torch.zeros_like(self._cost.sizes).index_add(0, self._group_of, self._soft.double())
+        return self._settings.cost_weight * (self._cost(widths) / (share * self._cost.full)).float()
+
+    def step(self, mask: torch.Tensor, done: float) -> None:
+        """One step, shorter towards the end."""
+        gradient = self.scores.grad
+        assert gradient is not None  # noqa: S101 (for the type checker)
+        gradient /= gradient.square().mean().sqrt().clamp(min=1e-12)
+        self._descent.param_groups[0]["lr"] = self._settings.score_learning_rate * (1 + math.cos(math.pi * done)) / 2
+        self._descent.step()
+        self._descent.zero_grad(set_to_none=True)

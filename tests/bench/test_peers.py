@@ -1,0 +1,96 @@
+"""The side-by-side at its smallest: it resumes, shares work, and its rows say what was run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    "--dataset", "scenes", "--network", "resnet10", "--image-size", "32", "--fractions", "0.7,0.1,0.2", "--budgets",
+    "0.1,0.5", "--seeds", "0", "--dense-epochs", "1", "--search-epochs", "1", "--tune-epochs", "1", "--threads", "1",
+)  # fmt: skip
+METHODS = "descent;Taylor over cost, one shot;same widths, from scratch;uniformly thinner, from scratch"
+
+
+def peers(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "bench" / "peers.py", *TINY, "--out", out, *more],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("peers")
+    done = peers(folder, "--methods", METHODS)
+    assert done.returncode == 0, done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+def rows(out: Path) -> list[dict]:
+    return [pq.read_table(file).to_pylist()[0] for file in (out / "rows").glob("*.parquet")]
+
+
+def test_every_method_has_a_row_at_every_budget_within_it(out):
+    found = rows(out)
+    assert sorted((row["method"], row["budget"]) for row in found) == sorted(
+        (method, budget) for method in METHODS.split(";") for budget in (0.1, 0.5)
+    )
+    for row in found:
+        assert 0.7 * row["budget"] < row["macs_ratio"] <= row["budget"]
+        assert row["seconds"] > 0
+
+
+def test_work_is_counted_in_passes_of_the_dense_network(out):
+    """Search runs at the width it starts from, tuning at the derived one, the teacher forward only, once a view."""
+    by = {(row["method"], row["budget"]): row for row in rows(out)}
+    descent = [by["descent", 0.5], by["descent", 0.1]]
+    assert descent[0]["dense_passes"] == pytest.approx(1 + descent[0]["macs_ratio"] + 2 / 3)
+    assert descent[1]["dense_passes"] == pytest.approx(descent[0]["macs_ratio"] + descent[1]["macs_ratio"])
+    plain = by["Taylor over cost, one shot", 0.1]
+    assert plain["dense_passes"] == pytest.approx(2 * plain["macs_ratio"] + 2 / 3)
+    control = by["same widths, from scratch", 0.5]
+    assert control["widths"] == descent[0]["widths"]
+    assert control["dense_passes"] == pytest.approx(3 * (control["macs_ratio"] + 1 / 3))  # 1 dense, 1 + 1 at the budget
+
+
+def test_table_and_picture_are_made_of_the_rows(out):
+    table = (out / "table.md").read_text()
+    assert table in (out / "printed.txt").read_text()
+    for method in METHODS.split(";"):
+        assert f"| {method} | 1 |" in table
+    assert (out / "peers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_running_again_does_only_what_is_missing(out):
+    files = sorted((out / "rows").glob("*.parquet"))
+    files[0].unlink()
+    before = {file: file.stat().st_mtime_ns for file in files[1:]}
+    done = peers(out, "--methods", METHODS)
+    assert done.returncode == 0, done.stderr
+    assert files[0].exists()
+    changed = [file for file in files[1:] if file.stat().st_mtime_ns != before[file]]
+    assert len(changed) <= 1  # the method that had lost a row ran again over its budgets
+
+
+def test_an_unknown_method_is_named(out):
+    done = peers(out, "--methods", "guess")
+    assert done.returncode == 1
+    assert done.stderr.startswith("method 'guess' given; expected one of: descent;")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch_pruning") is None, reason="torch-pruning is not installed")
+def test_peer_meets_the_budget(out):
+    method = "torch-pruning taylor, isomorphic, iterative"
+    done = peers(out, "--methods", method)
+    assert done.returncode == 0, done.stderr
+    for row in (row for row in rows(out) if row["method"] == method):
+        assert 0.6 * row["budget"] < row["macs_ratio"] <= row["budget"]

@@ -1,0 +1,169 @@
+"""What the search's rules promise: scores learn what their start did not know, within the budget, and rest in time."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.compute import Compute
+from nasprune.cost import macs_cost
+from nasprune.coupling import find_coupling
+from nasprune.data.batches import Batches
+from nasprune.errors import SettingsError
+from nasprune.lessons import Lessons
+from nasprune.progress import Session
+from nasprune.score_rules import Gradient, Saliency
+from nasprune.scores import cut_at_budget
+from nasprune.search import SearchSettings, search
+
+COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
+USELESS = [1, 4, 5, 10]
+"""Channels of the first layer that nothing listens to."""
+
+
+class Net(nn.Module):
+    """Its second layer ignores some channels of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 12, 3, padding=1)
+        self.second = nn.Conv2d(12, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, images):
+        x = torch.relu(self.first(images))
+        x = torch.relu(self.second(x))
+        return self.head(torch.flatten(torch.nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+class Fixed:
+    """Twenty batches whose labels the network itself gives."""
+
+    def __init__(self, network: nn.Module) -> None:
+        generator = torch.Generator().manual_seed(0)
+        images = [torch.randn(16, 3, 8, 8, generator=generator) for _ in range(20)]
+        self.batches = [(x, network(x).argmax(1)) for x in images]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, _: int):
+        yield from self.batches
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = Net()
+    with torch.no_grad():
+        network.second.weight[:, USELESS] = 0
+    return network.requires_grad_()
+
+
+@pytest.fixture
+def lessons(network):
+    teacher = copy.deepcopy(network)
+    with torch.no_grad():
+        batches = Fixed(teacher)
+    return Lessons(cast("Batches", batches), COMPUTE, teacher)
+
+
+def searched(network, lessons, **settings) -> torch.Tensor:
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    given = SearchSettings(**{"epochs": 4, "initial": "random", "weight_learning_rate": 0.0, **settings})
+    return search(
+        copy.deepcopy(network), coupling, macs_cost(coupling), lessons, 0.7, given, COMPUTE, seed=1, session=Session()
+    )
+
+
+def test_scores_learn_what_their_start_did_not_know(network, lessons):
+    """From random scores, with the weights held still: useless channels end below all others of their layer."""
+    scores = searched(network, lessons, saliency_epochs=0.5)[:12]
+    useful = [c for c in range(12) if c not in USELESS]
+    assert scores[USELESS].max() < scores[useful].min()
+    start = searched(network, lessons, learn="frozen")[:12]
+    assert not start[USELESS].max() < start[useful].min()
+
+
+def test_frozen_scores_are_those_of_the_criterion(network, lessons):
+    assert torch.allclose(searched(network, lessons, learn="frozen"), searched(network, lessons, epochs=0), atol=1e-5)
+
+
+def test_the_cost_aware_loss_is_expected_over_wanted_macs(network):
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    cost = macs_cost(coupling)
+    cold = SearchSettings(learn="gradient", cost_weight=0.25, temperature_start=1e-3, temperature_end=1e-3)
+    rule = Gradient(torch.rand(coupling.channels), coupling, cost, cold)
+    cut = cut_at_budget(rule.scores, coupling.group_of, cost, 0.5)
+    mask = rule.mask(cut, done=0.0)
+    assert torch.equal(mask.detach(), cut.kept.float())
+    assert rule.penalty(0.8).item() == pytest.approx(0.25 * float(cut.macs) / (0.8 * cost.full), rel=1e-3)
+    warm = Gradient(torch.rand(coupling.channels), coupling, cost, SearchSettings(learn="gradient"))
+    warm.mask(cut, done=0.0)
+    warm.penalty(0.8).backward()
+    assert (warm.scores.grad > 0).all()  # every channel costs: its score is pushed down
+
+
+def test_a_step_of_the_gradient_has_one_length_for_all_channels_together(network):
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    rule = Gradient(torch.rand(coupling.channels), coupling, macs_cost(coupling), SearchSettings(learn="gradient"))
+    before = rule.scores.detach().clone()
+    rule.scores.grad = torch.linspace(-1e-6, 1e-6, coupling.channels)
+    rule.step(torch.empty(0), done=0.0)
+    moved = rule.scores.detach() - before
+    assert float(moved.square().mean().sqrt()) == pytest.approx(0.02, rel=1e-3)
+    assert float(moved.abs().max() / moved.abs().min().clamp(min=1e-9)) > 10  # weak gradients move little
+
+
+def test_a_ramp_of_nothing_leaves_saliency_nearly_where_it_began(network, lessons):
+    """Scores rest once the budget is reached; with no ramp that is after the first step."""
+    start = searched(network, lessons, epochs=0)
+    assert torch.allclose(searched(network, lessons, ramp=0.0, saliency_epochs=1e5), start, atol=1e-3)
+
+
+def test_the_weights_follow_the_masks(network, lessons):
+    before = copy.deepcopy(network.state_dict())
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    settings = SearchSettings(epochs=1, initial="l1")
+    search(network, coupling, macs_cost(coupling), lessons, 0.7, settings, COMPUTE, seed=1, session=Session())
+    assert all(not torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_saliency_averages_what_the_masks_say(network):
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    cost = macs_cost(coupling)
+    settings = SearchSettings(saliency_epochs=2.0, ramp=0.5)
+    rule = Saliency(torch.ones(coupling.channels), coupling, cost, settings, steps_per_epoch=5)
+    cut = cut_at_budget(torch.rand(coupling.channels), coupling.group_of, cost, 0.5)
+    mask = rule.mask(cut, done=0.2)
+    assert torch.equal(mask.detach(), cut.kept.float())
+    weights = torch.rand(coupling.channels) + 0.1
+    (3 * weights * mask).sum().backward()
+    rule.step(mask, done=0.2)
+    said = weights**2 / (weights**2).mean()  # relative: the factor 3 says nothing
+    expected = 0.9 + 0.1 * said  # 1 / (2 epochs of 5 steps)
+    assert torch.allclose(rule.saliency, expected)
+    late = rule.mask(cut, done=0.6)
+    assert not late.requires_grad
+    rule.step(late, done=0.6)
+    assert torch.allclose(rule.saliency, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"learn": "guess"}, "search learn 'guess' given"),
+        ({"scale": "cost"}, "search scale 'cost' given"),
+        ({"initial": "luck"}, "search initial 'luck' given"),
+        ({"cost_exponent": -1.0}, "search cost_exponent -1 given"),
+        ({"ramp": 1.5}, "search ramp 1.5 given"),
+        ({"ramp": float("nan")}, "search ramp nan given"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, word):
+    with pytest.raises(SettingsError, match=word):
+        SearchSettings(**settings)
