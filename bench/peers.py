@@ -34,6 +34,9 @@ from nasprune.progress import Progress
 from nasprune.provenance import provenance
 from nasprune.training import TrainingSettings
 
+SAME = (
+    "dataset", "network", "image_size", "fractions", "dense_epochs", "search_epochs", "tune_epochs", "batch_size",
+)  # fmt: skip
 QUICK = {
     "dataset": "scenes", "network": "resnet10", "image_size": 48, "fractions": "0.7,0.1,0.2", "budgets": "0.25,0.05",
     "seeds": "0", "dense_epochs": 12, "search_epochs": 2, "tune_epochs": 4, "batch_size": 64, "out": "runs/peers-quick",
@@ -88,6 +91,17 @@ def main() -> int:
     arguments.out = Path(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not arguments.table:
+        same = (
+            "dataset",
+            "network",
+            "image_size",
+            "fractions",
+            "dense_epochs",
+            "search_epochs",
+            "tune_epochs",
+            "batch_size",
+        )
+        results.claim(arguments.out, {name: getattr(arguments, name) for name in same})
         run_all(arguments)
     results.write(arguments.out, list(METHODS))
     return 0
@@ -135,6 +149,11 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
     """One method with one seed, unless it is done or under way."""
     if all(results.path(out, name, bench.down.seed, budget).exists() for budget in bench.budgets):
         return
+    if name.startswith("same widths") and not all(
+        results.path(out, "descent", bench.down.seed, budget).exists() for budget in bench.budgets
+    ):
+        print(f"{name}, seed {bench.down.seed}: left out until its descent is there", flush=True)
+        return
     lock = FileLock(results.path(out, name, bench.down.seed, 0).with_suffix(".lock"), timeout=0)
     try:
         lock.acquire()
@@ -150,7 +169,8 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
             # In passes of the dense network over the training images, forward and backward, where backward counts as
             # two forward ones. A descent asks the teacher once for all its budgets.
             taught = 0 if METHODS[name].iterative and pruned.budget < bench.budgets[0] else search + tune
-            passes = (search * before + tune * pruned.macs) / macs + taught / 3
+            before_cut = search + METHODS[name].importance_passes
+            passes = (before_cut * before + (tune + 1 / 3) * pruned.macs) / macs + taught / 3  # 1 / 3: re-calibration
             row = row_of(name, bench, pruned, passes=passes, seconds=time.process_time() - began)
             results.keep(out, row)
             print(

@@ -23,6 +23,17 @@ def path(out: Path, method: str, seed: int, budget: float) -> Path:
     return out / "rows" / f"{digest}.parquet"
 
 
+def claim(out: Path, settings: Row) -> None:
+    """Make sure that all rows of a folder are of one experiment."""
+    file = out / "settings.json"
+    if not file.exists():
+        file.write_text(json.dumps(settings, indent=1) + "\n")
+    kept = json.loads(file.read_text())
+    if kept != settings:
+        changed = ", ".join(f"{key} {kept[key]}" for key in settings if kept.get(key) != settings[key])
+        raise SystemExit(f"{out} holds rows made with {changed}; give the same settings, or another --out")
+
+
 def keep(out: Path, row: Row) -> None:
     """Write a row, whole or not at all."""
     target = path(out, row["method"], row["seed"], row["budget"])
@@ -38,10 +49,8 @@ def read(out: Path) -> list[Row]:
 
 
 def widths(out: Path, method: str, seed: int, budget: float) -> dict[str, int]:
-    """The widths of one row; the process ends if it is not there yet."""
+    """The widths of one row."""
     file = path(out, method, seed, budget)
-    if not file.exists():
-        raise SystemExit(f"the control needs the widths of '{method}' with seed {seed}: run that method first")
     found: dict[str, int] = json.loads(pq.read_table(file).to_pylist()[0]["widths"])
     return found
 

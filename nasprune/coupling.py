@@ -50,7 +50,7 @@ class Group:
     Attributes:
         name: The first module that produces these channels.
         start: Number of the group's first channel.
-        size: How many channels the dense network has here.
+        size: How many channels the traced network has here.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Plain importance criteria: (C,) scores from the dense network alone, higher is more important.
+"""Plain importance criteria: (C,) from a network as it stands, higher is more important; and how they become scores.
 
 All have one signature, so that each can be a search's starting scores or, with no search at all, the method to
 compare with. A channel's importance is the sum over every layer of its group that produces it, since all
@@ -107,36 +107,46 @@ CRITERIA: Mapping[str, Criterion] = {
 }
 
 
-def scaled(
-    importance: torch.Tensor, coupling: Coupling, cost: MacsCost, scale: Scale, cost_exponent: float
-) -> torch.Tensor:
-    """Scores (C,) with mean 0 and deviation 1 from an importance (C,), made comparable across groups.
+class Scaling:
+    """Makes an importance (C,) comparable across groups: scores (C,) with mean 0 and deviation 1.
+
+    A search asks for this at every step, so what does not change is worked out once, and nothing waits for a GPU.
 
     Args:
-        importance: At least 0; only its order matters in the end, its logarithm keeps the spread sane.
         coupling: The groups.
-        cost: MACs.
+        cost: MACs; on the device of the importance.
         scale: "global" compares the importance as it is, over the marginal cost; "uniform" takes its rank in the
             group instead, so that every group keeps the same share.
-        cost_exponent: Of the MACs that a channel costs in the network as it stands, by which its importance is divided.
+        cost_exponent: Of the MACs that a channel costs in the network as it stands, by which a global importance is
+            divided.
+
+    Raises:
+        SettingsError: if the scale is not known.
     """
-    group_of = coupling.group_of.to(importance.device)
-    if scale == "uniform":
-        scores = torch.empty_like(importance)
-        for group in coupling.groups:
-            part = slice(group.start, group.start + group.size)
-            ranks = importance[part].argsort(stable=True).argsort(stable=True)
-            scores[part] = (ranks + 0.5) / group.size
-    elif scale == "global":
-        floor = importance[importance > 0].min() if bool((importance > 0).any()) else importance.new_ones(())
-        scores = importance.clamp(min=floor).double().log()
-        if cost_exponent:
-            scores = scores - cost_exponent * cost.marginal(cost.sizes).log()[group_of]
-        scores = scores.float()
-    else:
-        raise SettingsError(f"scale '{scale}' given; expected global or uniform")
-    deviation = scores.std()
-    return (scores - scores.mean()) / deviation if float(deviation) > 1e-6 else torch.ones_like(scores)
+
+    def __init__(self, coupling: Coupling, cost: MacsCost, scale: Scale, cost_exponent: float) -> None:
+        if scale not in ("global", "uniform"):
+            raise SettingsError(f"scale '{scale}' given; expected global or uniform")
+        self._scale = scale
+        self._groups = coupling.groups
+        group_of = coupling.group_of.to(cost.sizes.device)
+        self._offset = cost_exponent * cost.marginal(cost.sizes).log()[group_of]
+
+    def __call__(self, importance: torch.Tensor) -> torch.Tensor:
+        """Scores of an importance, which is at least 0; its logarithm keeps their spread sane."""
+        if self._scale == "uniform":
+            scores = torch.empty_like(importance)
+            for group in self._groups:
+                part = slice(group.start, group.start + group.size)
+                ranks = importance[part].argsort(stable=True).argsort(stable=True)
+                scores[part] = (ranks + 0.5) / group.size
+        else:
+            nothing = importance <= 0
+            floor = torch.where(nothing, torch.inf, importance).min()
+            floor = torch.where(floor.isinf(), 1.0, floor)
+            scores = (torch.where(nothing, floor, importance).double().log() - self._offset).float()
+        deviation = scores.std()
+        return torch.where(deviation > 1e-6, (scores - scores.mean()) / deviation, torch.ones_like(scores))
 
 
 def _weight(network: nn.Module, layer: Layer) -> torch.Tensor:

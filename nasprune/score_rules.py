@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from nasprune.criteria import scaled
 from nasprune.scores import Cut, soft_mask, straight_through_mask
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from nasprune.cost import MacsCost
     from nasprune.coupling import Coupling
+    from nasprune.criteria import Scaling
     from nasprune.search import SearchSettings
 
 
@@ -61,31 +61,28 @@ class Saliency:
 
     Args:
         importance: (C,) to start from.
-        coupling: The groups.
-        cost: MACs.
-        settings: `saliency_epochs`, `ramp`, `scale`, `cost_exponent`; "frozen" keeps the start.
+        scaling: Makes scores of saliencies.
+        settings: `saliency_epochs`, `ramp`; "frozen" keeps the start.
         steps_per_epoch: For the running mean.
     """
 
     def __init__(
-        self,
-        importance: torch.Tensor,
-        coupling: Coupling,
-        cost: MacsCost,
-        settings: SearchSettings,
-        steps_per_epoch: int,
+        self, importance: torch.Tensor, scaling: Scaling, settings: SearchSettings, steps_per_epoch: int
     ) -> None:
-        self._coupling, self._cost, self._settings = coupling, cost, settings
+        self._scaling = scaling
         self._until = settings.ramp if settings.learn == "saliency" else -1.0
         self._fresh = 1 / max(1.0, settings.saliency_epochs * steps_per_epoch)
         self.saliency = importance / importance.mean().clamp(min=1e-30)
         self.optimizers: Mapping[str, torch.optim.Optimizer] = {}
         self.tensors = {"saliency": self.saliency}
+        self._scores: torch.Tensor | None = None
 
     @property
     def scores(self) -> torch.Tensor:
         """Standardised log of saliency over marginal cost."""
-        return scaled(self.saliency, self._coupling, self._cost, self._settings.scale, self._settings.cost_exponent)
+        if self._scores is None:
+            self._scores = self._scaling(self.saliency)
+        return self._scores
 
     def mask(self, cut: Cut, done: float) -> torch.Tensor:
         """A leaf, so that the backward pass leaves its gradient there."""
@@ -101,6 +98,7 @@ class Saliency:
             with torch.no_grad():
                 fresh = mask.grad.square()
                 self.saliency.lerp_(fresh / fresh.mean().clamp(min=1e-30), self._fresh)
+            self._scores = None
 
 
 class Gradient:
@@ -112,16 +110,16 @@ class Gradient:
     square over all channels, scales them all.
 
     Args:
-        importance: (C,) to start from.
+        start: (C,) scores.
         coupling: The groups.
         cost: MACs.
         settings: `score_learning_rate`, `cost_weight`, `temperature_start`, `temperature_end`.
     """
 
-    def __init__(self, importance: torch.Tensor, coupling: Coupling, cost: MacsCost, settings: SearchSettings) -> None:
+    def __init__(self, start: torch.Tensor, coupling: Coupling, cost: MacsCost, settings: SearchSettings) -> None:
         self._cost, self._settings = cost, settings
-        self._group_of = coupling.group_of.to(importance.device)
-        self.scores = scaled(importance, coupling, cost, settings.scale, settings.cost_exponent).requires_grad_()
+        self._group_of = coupling.group_of.to(start.device)
+        self.scores = start.clone().requires_grad_()
         self._soft = self.scores
         self._descent = torch.optim.SGD([self.scores], lr=settings.score_learning_rate, momentum=0.9, dampening=0.9)
         self.optimizers = {"scores": self._descent}

@@ -30,7 +30,7 @@ class Cut:
 
 
 def cut_at_budget(scores: torch.Tensor, group_of: torch.Tensor, cost: MacsCost, budget: float) -> Cut:
-    """The lowest global threshold whose network costs at most `budget` times the dense one.
+    """The lowest global threshold whose network costs at most `budget` times the one that was traced.
 
     Channels are taken from the best score down until the next one would exceed the budget, so the cost
     lies within one channel under it. The best channel of every group always stays: a network needs it.
@@ -40,7 +40,7 @@ def cut_at_budget(scores: torch.Tensor, group_of: torch.Tensor, cost: MacsCost, 
         scores: (C,) one score a channel.
         group_of: (C,) int64 group index of each channel.
         cost: The cost of group widths.
-        budget: Share of the dense MACs, in (0, 1].
+        budget: Share of the MACs at full widths, in (0, 1].
     """
     scores = scores.detach()
     groups = len(cost.sizes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from nasprune.criteria import CRITERIA, Scale, scaled
+from nasprune.criteria import CRITERIA, Scale, Scaling
 from nasprune.errors import SettingsError
 from nasprune.masking import MaskedNetwork
 from nasprune.progress import Session, State
@@ -37,7 +37,7 @@ class SearchSettings:
             criterion of `initial` the method.
         learn: How scores learn: "saliency", "gradient" (see `score_rules`), or "frozen" (not at all).
         initial: Criterion from `CRITERIA` that the scores start from.
-        scale: How that criterion is made comparable across groups, see `criteria.scaled`.
+        scale: How that criterion is made comparable across groups, see `criteria.Scaling`.
         cost_exponent: How strongly a channel's marginal MACs count against its importance: 1 divides by them,
             0 ignores them.
         ramp: Share of the search in which the budget falls, log-linearly, from where the network stands.
@@ -65,6 +65,17 @@ class SearchSettings:
     score_learning_rate: float = 0.02
     temperature_start: float = 0.6
     temperature_end: float = 0.05
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Names of the settings that make a difference beside the others given here."""
+        unused = set() if self.learn == "gradient" else set(_GRADIENT)
+        if self.learn != "saliency":
+            unused.add("saliency_epochs")
+        if self.scale == "uniform":
+            unused.add("cost_exponent")
+        known = {"epochs", "initial", "scale", "cost_exponent"} if self.epochs == 0 else set(self.__dataclass_fields__)
+        return frozenset(known - unused)
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -95,6 +106,7 @@ _RANGES = (
     ("temperature_start", 1e-3, 100),
     ("temperature_end", 1e-3, 100),
 )
+_GRADIENT = {"cost_weight", "score_learning_rate", "temperature_start", "temperature_end"}
 _WARM_UP = 0.1  # of the weights' learning rate: the network that is searched was trained to its end
 
 
@@ -130,13 +142,14 @@ def search(
     importance = session.once(
         "importance", lambda: CRITERIA[settings.initial](network, coupling, lessons.batches, compute, seed)
     ).to(compute.device)
+    scaling = Scaling(coupling, cost, settings.scale, settings.cost_exponent)
     if settings.epochs == 0:
-        return scaled(importance, coupling, cost, settings.scale, settings.cost_exponent)
+        return scaling(importance)
     rule: ScoreRule
     if settings.learn == "gradient":
-        rule = Gradient(importance, coupling, cost, settings)
+        rule = Gradient(scaling(importance), coupling, cost, settings)
     else:
-        rule = Saliency(importance, coupling, cost, settings, len(lessons))
+        rule = Saliency(importance, scaling, settings, len(lessons))
     group_of = coupling.group_of.to(compute.device)
     masked = MaskedNetwork(network, coupling)
     optimizer = sgd(network, TrainingSettings(epochs=1, learning_rate=settings.weight_learning_rate or 1.0))

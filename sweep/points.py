@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,13 +53,37 @@ def volume(points: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> flo
     return hypervolume(ratios, accuracies, floor=min(*budgets, 0.99))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a point stands in its trial.
+
+    Attributes:
+        trial: Its trial.
+        number: 1 for the first budget of a descent, and so on; polished points come after all others.
+        hypervolume: Of the trial's points up to this one.
+    """
+
+    trial: str
+    number: int
+    hypervolume: float
+
+
+def places_of(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[str, Place]:
+    """The place of every point of a front object, by point, in the order in which trials make them."""
+    order = sorted(front["points"], key=lambda p: (p["trial"], p["polish_epochs"], -p["budget"]))
+    places: dict[str, Place] = {}
+    for trial, points in itertools.groupby(order, key=lambda p: p["trial"]):
+        before: list[Mapping[str, Any]] = []
+        for point in points:
+            before.append(point)
+            places[point["point"]] = Place(trial=trial, number=len(before), hypervolume=volume(before, budgets))
+    return places
+
+
 def volumes_reached(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[str, list[float]]:
-    """For each trial of a front object, the hypervolume after its first, second, ... point of a descent."""
-    by_trial: dict[str, list[Mapping[str, Any]]] = {}
+    """For each trial of a front object, the hypervolume after its first, second, ... budget."""
     descended = [point for point in front["points"] if not point["polish_epochs"]]
-    for point in sorted(descended, key=lambda point: -point["budget"]):
-        by_trial.setdefault(point["trial"], []).append(point)
-    return {
-        trial: [volume(points[: count + 1], budgets) for count in range(len(points))]
-        for trial, points in by_trial.items()
-    }
+    reached: dict[str, list[float]] = {}
+    for place in places_of({**front, "points": descended}, budgets).values():
+        reached.setdefault(place.trial, []).append(place.hypervolume)
+    return reached

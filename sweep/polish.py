@@ -8,79 +8,92 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from nasprune.artifact import read_artifact, write_artifact
-from nasprune.compute import choose_compute
-from nasprune.data import load
-from nasprune.dense import obtain_dense
 from nasprune.descent import descent_from
 from nasprune.progress import Session
 from sweep.cluster import as_ours
+from sweep.front import on_front
 from sweep.settings import settings_hash
+from sweep.trial import trial_ground, trial_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nasprune.artifact import Artifact
     from sweep.cluster import Places
+    from sweep.display import Display
     from sweep.settings import StudySettings
 
 
-def polished_name(point: str) -> str:
-    """What the polished version of a point is called."""
-    return f"{point}-polished"
+def polished_name(point: str, epochs: int) -> str:
+    """What the version of a point is called that was tuned so many epochs longer."""
+    return f"{point}-polished{epochs}"
 
 
 def polish_front(
-    settings: StudySettings, front: Mapping[str, Any], places: Places, polished: Callable[[str, str], None]
+    settings: StudySettings,
+    front: Mapping[str, Any],
+    dense: Artifact,
+    places: Places,
+    display: Display,
+    polished: Callable[[str], None],
 ) -> None:
-    """Tune every point of the front for the study's polish epochs.
+    """Tune every point of the descents' own front for the study's polish epochs.
 
-    What was polished before, in this session or another, is left alone; one that was stopped goes on.
+    What was polished before, in this session or another, is left alone; one that was stopped goes on. Polished points
+    do not push others from the front that is polished.
 
     Args:
         settings: The study's.
         front: The front object.
+        dense: The dense network of all trials.
         places: The resources of a trial are those of a polish, too.
-        polished: Called with trial and name of each new point.
+        display: Is told what is begun.
+        polished: Called with the name of each new point.
 
     Raises:
         NaspruneError: if one fails.
     """
-    waiting = [
-        point
-        for point in front["points"]
-        if point["on_front"]
-        and not point["polish_epochs"]
-        and not (settings.directory / "points" / polished_name(point["point"])).exists()
-    ]
+    descended = [point for point in front["points"] if not point["polish_epochs"]]
+    best = on_front([p["macs_ratio"] for p in descended], [p["val_accuracy"] for p in descended])
+    names = [point["point"] for point, good in zip(descended, best, strict=True) if good]
+    points = settings.directory / "points"
+    waiting = [name for name in names if not (points / polished_name(name, settings.polish_epochs)).exists()]
+    if waiting:
+        display.say(f"polishing {len(waiting)} points of the front, {settings.polish_epochs} epochs each")
     task = ray.remote(polish).options(
         num_cpus=places.trial["CPU"], num_gpus=places.trial.get("GPU", 0.0), max_retries=2
     )
-    running = {task.remote(settings, point["point"]): point for point in waiting}
+    running = {task.remote(settings, name, dense.directory.name): name for name in waiting}
     while running:
         (ready, *_), _ = ray.wait(list(running))
-        point = running.pop(ready)
+        name = running.pop(ready)
         try:
             ray.get(ready)
         except ray.exceptions.RayError as error:
             for other in running:
                 ray.cancel(other, force=True)
-            raise as_ours(error, f"point {point['point']} could not be polished") from error
-        polished(point["trial"], polished_name(point["point"]))
+            raise as_ours(error, f"point {name} could not be polished") from error
+        polished(polished_name(name, settings.polish_epochs))
 
 
-def polish(settings: StudySettings, point: str) -> None:
+def polish(settings: StudySettings, point: str, dense_key: str) -> None:
     """Tune one point longer, with the dense network as teacher, and write it under its new name."""
-    points, name = settings.directory / "points", polished_name(point)
-    shared = settings.storage / "shared"
-    compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
-    data = load(settings.data_settings(), shared / "data")
-    dense = obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute)
+    points, name = settings.directory / "points", polished_name(point, settings.polish_epochs)
+    compute, data, dense = trial_ground(settings, dense_key)
     start = read_artifact(points / point)
     how = settings.polish_settings()
     checkpoints = settings.directory / "trials" / name
-    identity = settings_hash({"point": point, "settings": settings.identity(), "epochs": how.tuning.epochs})
+    identity = settings_hash({"point": name, "settings": settings.identity(), "dense": dense_key})
     descent = descent_from(dense, data, how, compute, seed=settings.seed)
     tuned = descent.finish(start.network, start.record["budget"], Session(checkpoints, identity=identity))
-    before = {key: start.record[key] for key in ("recalibrated_val_accuracy",)}
-    record = {**start.record, **tuned.measures(), **before, "point": name, "polish_epochs": how.tuning.epochs}
+    record = {
+        **start.record,
+        **tuned.measures(),
+        "recalibrated_val_accuracy": start.record["recalibrated_val_accuracy"],
+        "point": name,
+        "polish_epochs": settings.polish_epochs,
+        "settings": {**start.record["settings"], "study": settings.as_json()},
+        "provenance": trial_provenance(settings, compute, data, dense_key),
+    }
     write_artifact(points / name, tuned.network, record)
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
@@ -20,7 +21,7 @@ from sweep.cluster import as_ours
 from sweep.trial import run_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nasprune.data import SceneData
     from nasprune.progress import Progress
@@ -123,17 +124,13 @@ class Follower(Callback):
     Args:
         display: The terminal.
         tracker: MLflow.
-        refresh: Takes the front again after the point of that name, once it is tracked.
-        directory: The study's folder.
+        added: Takes the front again, with a point of that name that may be new.
     """
 
-    def __init__(
-        self, display: Display, tracker: Tracker, refresh: Callable[[str], None], settings: StudySettings
-    ) -> None:
+    def __init__(self, display: Display, tracker: Tracker, added: Callable[[str], None]) -> None:
         self.display = display
         self.tracker = tracker
-        self.refresh = refresh
-        self.settings = settings
+        self.added = added
         self.failures: dict[str, str] = {}
         self.error: NaspruneError | None = None
 
@@ -145,7 +142,8 @@ class Follower(Callback):
         """A trial has been placed."""
         name = trial.config["trial"]
         self.display.started(name)
-        self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
+        with self._kept():
+            self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
 
     def on_trial_result(
         self,
@@ -158,22 +156,18 @@ class Follower(Callback):
         """An epoch, or a point, is done."""
         name = trial.config["trial"]
         self.display.reported(name, result)
-        if "point" not in result:
+        with self._kept():
+            if "point" in result:
+                self.added(str(result["point"]))
+                return
             metrics = {k: float(v) for k, v in result.items() if k.startswith(("search_", "tune_"))}
             self.tracker.trial_metrics(name, int(result["step"]), metrics)
-            return
-        point = str(result["point"])
-        try:
-            self.tracker.point(name, self.settings.directory / "points" / point, hypervolume=result["hypervolume"])
-            self.refresh(point)
-        except NaspruneError as error:
-            self.error = error
-            raise
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has ended well, at its end or where it was stopped."""
         self.display.ended(trial.config["trial"], finished=bool(trial.last_result["finished"]))
-        self.tracker.trial_ended(trial.config["trial"], "FINISHED")
+        with self._kept():
+            self.tracker.trial_ended(trial.config["trial"], "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has failed for good."""
@@ -181,7 +175,17 @@ class Follower(Callback):
         reason = _reason(trial)
         self.failures[name] = reason
         self.display.failed(name, reason)
-        self.tracker.trial_ended(name, "FAILED")
+        with self._kept():
+            self.tracker.trial_ended(name, "FAILED")
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keeps an error of ours, which Tune would wrap in its own."""
+        try:
+            yield
+        except NaspruneError as error:
+            self.error = error
+            raise
 
 
 def _reason(trial: Any) -> str:  # noqa: ANN401

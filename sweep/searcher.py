@@ -20,12 +20,12 @@ import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.search import SearchSettings
-from sweep.space import Range, SearchSpace
+from sweep.space import SearchSpace
 
 Objectives = Mapping[str, Literal["maximize", "minimize"]]
 """What a trial's last result must hold, and which way is better."""
@@ -127,6 +127,7 @@ class OptunaSearcher(Searcher):
         self._max_concurrent: int | None = None
         self._known: set[str] = set()
         self._asked: dict[str, optuna.Trial] = {}
+        self._reported: set[tuple[str, int]] = set()
         self._reconciled = False
         self._study: optuna.Study | None = None
         self._storage: optuna.storages.RDBStorage | None = None
@@ -162,9 +163,12 @@ class OptunaSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Reports how far a descent has come: TPE ranks stopped trials by it, below all whole ones."""
-        if "points" in result and len(self._objectives) == 1 and trial_id in self._asked:
-            (objective,) = self._objectives
-            self._asked[trial_id].report(float(result[objective]), step=int(result["points"]))
+        if "points" not in result or len(self._objectives) > 1 or trial_id not in self._asked:
+            return
+        (objective,), step = self._objectives, int(result["points"])
+        if (trial_id, step) not in self._reported:  # a trial that Tune began again tells it again
+            self._reported.add((trial_id, step))
+            self._asked[trial_id].report(float(result[objective]), step=step)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
@@ -179,17 +183,6 @@ class OptunaSearcher(Searcher):
             if result and state is TrialState.PRUNED:  # Tune does not pass on the result it stops a trial with
                 self.on_trial_result(trial_id, result)
             study.tell(trial.number, values, state=state)
-        elif trial.state is TrialState.FAIL and state is TrialState.COMPLETE:
-            # Tune tried a failed trial again. A finished trial cannot change, so its slot gets another.
-            study.add_trial(
-                create_trial(
-                    state=state,
-                    values=values,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    user_attrs=trial.user_attrs,
-                )
-            )
 
     def reconcile(self, known: Iterable[str]) -> None:
         """Gives the slots of trials that Tune has forgotten or that failed again; only a process's first call acts.
@@ -302,10 +295,7 @@ class OptunaSearcher(Searcher):
         """The budget is a parameter too, always fixed, so that TPE may learn what depends on it."""
         found: dict[str, BaseDistribution] = {"budget": CategoricalDistribution(self._budgets)} if self._budgets else {}
         for name, values in self._space.explored().items():
-            if isinstance(values, Range):
-                found[name] = FloatDistribution(values.low, values.high, log=values.log)
-            else:
-                found[name] = CategoricalDistribution(values.options)
+            found[name] = FloatDistribution(values.low, values.high, log=values.log)
         return found
 
 

@@ -18,6 +18,7 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
+from sweep.space import SPACES, SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,7 @@ class StudySettings:
         if not self.budgets or not all(0 < budget <= 1 for budget in self.budgets):
             given = ",".join(f"{budget:g}" for budget in self.budgets)
             raise SettingsError(f"budgets '{given}' given; expected shares of the dense MACs above 0 and at most 1")
-        if len(set(self.budgets)) != len(self.budgets):
+        if len({f"{budget:g}" for budget in self.budgets}) != len(self.budgets):  # as points are named
             raise SettingsError(f"budgets {self.budgets} given; expected each one once")
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -123,20 +124,24 @@ class StudySettings:
                 f"reduction-factor {self.reduction_factor:g} with mode target given; trials are stopped between "
                 "budgets, so expected mode descent"
             )
+        if len(self.budgets) == 1 and self.reduction_factor != 1:
+            raise SettingsError(
+                f"reduction-factor {self.reduction_factor:g} with one budget given; trials are stopped between "
+                "budgets, so expected several"
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:
             raise SettingsError(
                 f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0 to 1: a trial uses one GPU or a share of it"
             )
-        different = 1 if self.mode == "descent" else len(self.budgets)
-        if self.search_epochs == 0 and self.trials > different:
-            raise SettingsError(
-                f"{self.trials} trials without search epochs given; expected {different}, since nothing is explored "
-                "without a search"
-            )
         self.data_settings()
-        self.descent_settings({})
+        different = 1 if self.mode == "descent" else len(self.budgets)
+        if self.trials > different and not self.space().explored():
+            raise SettingsError(
+                f"{self.trials} trials given, but these settings of the search leave nothing to explore; expected "
+                f"{different}, or more search epochs, or fewer fixed --search settings"
+            )
         if self.weights not in (SCRATCH, IMAGENET) and not Path(self.weights).is_file():
             raise SettingsError(
                 f"weights '{self.weights}' given; expected scratch, imagenet or a safetensors file that exists"
@@ -187,6 +192,28 @@ class StudySettings:
 
     def descent_settings(self, explored: dict[str, Any]) -> DescentSettings:
         """What `nasprune.descent.descent_from` takes, with a trial's explored search settings."""
+        fixed = self._fixed()
+        search = SearchSettings(**{**explored, **fixed, "epochs": self.search_epochs})
+        for key in fixed:
+            if key not in search.used:
+                raise SettingsError(
+                    f"search setting '{key}' given, but it makes no difference with learn={search.learn}, "
+                    f"scale={search.scale} and {search.epochs} search epochs; leave it out"
+                )
+        return DescentSettings(
+            search=search,
+            tuning=TrainingSettings(epochs=self.tune_epochs, learning_rate=self.tune_learning_rate),
+            batch_size=self.batch_size,
+        )
+
+    def space(self) -> SearchSpace:
+        """What the study explores: all that makes a difference and is not fixed."""
+        search = self.descent_settings({}).search
+        space = SPACES[search.learn]
+        return space.without({*self._fixed(), *(set(space.explored()) - search.used)})
+
+    def _fixed(self) -> dict[str, Any]:
+        """The search settings that the user gave."""
         known = {f.name: f for f in dataclasses.fields(SearchSettings)}
         fixed: dict[str, Any] = {}
         for given in self.search:
@@ -194,16 +221,14 @@ class StudySettings:
             if not separator or key not in known or key == "epochs":
                 allowed = ", ".join(name for name in known if name != "epochs")
                 raise SettingsError(f"search setting '{given}' given; expected KEY=VALUE with KEY one of {allowed}")
+            if key in fixed:
+                raise SettingsError(f"search setting '{key}' given twice; expected it once")
             default: Any = known[key].default
             try:
                 fixed[key] = type(default)(value)
             except ValueError as error:
                 raise SettingsError(f"search setting '{given}' given; expected a number for {key}") from error
-        return DescentSettings(
-            search=SearchSettings(**{**explored, **fixed, "epochs": self.search_epochs}),
-            tuning=TrainingSettings(epochs=self.tune_epochs, learning_rate=self.tune_learning_rate),
-            batch_size=self.batch_size,
-        )
+        return fixed
 
     def polish_settings(self) -> DescentSettings:
         """The same, to polish a point."""
@@ -250,7 +275,14 @@ def check_same_study(settings: StudySettings, kept: dict[str, Any]) -> None:
     now = settings.as_json()
     for setting in fields():
         name = setting.name
-        if not setting.metadata["free"] and name in kept and kept[name] != now[name]:
+        if setting.metadata["free"] or not kept:
+            continue
+        if name not in kept:
+            raise SettingsError(
+                f"study '{settings.study}' was started by a version without {name.replace('_', '-')}; give another "
+                "--study"
+            )
+        if kept[name] != now[name]:
             raise SettingsError(
                 f"study '{settings.study}' was started with {name.replace('_', '-')} {_text(kept[name])}, now "
                 f"{_text(now[name])} is given; give the same, or another --study"

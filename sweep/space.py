@@ -34,17 +34,6 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One name out of several."""
-
-    options: tuple[str, ...]
-
-    def holds(self, value: Any) -> bool:  # noqa: ANN401  # any value may be asked about
-        """Whether `value` is one of the options."""
-        return value in self.options
-
-
-@dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """The settings of a search (`nasprune.search.SearchSettings`) that a study explores.
 
@@ -68,11 +57,9 @@ class SearchSpace:
     temperature_start: Range | None = None
     """Of the masks' sigmoid at the first step, in standardised score units."""
     temperature_end: Range | None = None
-    """At the last step; its range stays below that of the start, so that it never rises."""
-    learn: Choice | None = None
-    """How scores learn; left alone, since most other settings belong to one way only."""
+    """At the last step."""
 
-    def explored(self) -> dict[str, Range | Choice]:
+    def explored(self) -> dict[str, Range]:
         """The explored settings by name, in the order of the fields."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
@@ -90,11 +77,7 @@ class SearchSpace:
         explored = self.explored()
         for name, values in explored.items():
             if not values.holds(settings[name]):
-                wanted = (
-                    f"{values.low:g} to {values.high:g}"
-                    if isinstance(values, Range)
-                    else f"one of {', '.join(values.options)}"
-                )
+                wanted = f"{values.low:g} to {values.high:g}"
                 raise SettingsError(
                     f"search {name} {settings[name]} given for a study that explores it; expected {wanted}; "
                     "give such a value, or widen the space"

@@ -41,6 +41,7 @@ class BudgetStopper(Stopper):
     def __init__(self, reduction_factor: float, reached: Mapping[str, Sequence[float]]) -> None:
         self._reduction_factor = reduction_factor
         self._reached = {trial: list(values) for trial, values in reached.items()}
+        self._went_on: set[tuple[str, int]] = set()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends with this result."""
@@ -49,8 +50,13 @@ class BudgetStopper(Stopper):
         trial, place = result["trial"], int(result["points"]) - 1
         values = self._reached.setdefault(trial, [])
         values[place:] = [float(result["hypervolume"])]
+        if result["went_on"] or (trial, place) in self._went_on:
+            return False  # told again after a kill or a failure; it was judged then
         others = [v[place] for name, v in self._reached.items() if name != trial and len(v) > place]
-        return not goes_on(values[place], others, self._reduction_factor)
+        if not goes_on(values[place], others, self._reduction_factor):
+            return True
+        self._went_on.add((trial, place))
+        return False
 
     def stop_all(self) -> bool:
         """Never: the searcher knows when the study is over."""

@@ -16,10 +16,9 @@ from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
 from sweep.mlflow_client import connect
-from sweep.points import take_front, volume, volumes_reached
+from sweep.points import places_of, take_front, volume, volumes_reached
 from sweep.polish import polish_front
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
-from sweep.space import SPACES
 from sweep.stopping import BudgetStopper
 from sweep.tracking import Status, Tracker
 
@@ -99,55 +98,52 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
         f"validation accuracy {record['val_accuracy']:.1%}"
     )
-    recommended = settings.descent_settings({}).search
     searcher = OptunaSearcher(
         database=settings.directory / "optuna.db",
         trials=settings.trials,
         objectives=DESCENT if settings.mode == "descent" else TARGET,
         budgets=() if settings.mode == "descent" else settings.budgets,
         seed=settings.seed,
-        space=SPACES[recommended.learn].without(given.partition("=")[0] for given in settings.search),
-        recommended=recommended,
+        space=settings.space(),
+        recommended=settings.descent_settings({}).search,
     )
 
-    def refresh(point: str | None) -> Mapping[str, Any]:
+    tracked: set[str] = set()
+
+    def refresh() -> dict[str, Any]:
+        """The front as it is on disk now, with every point of it tracked."""
         front = write_front(settings, dense, tracker)
-        if point is not None:
-            display.front(front, point)
+        for name, place in places_of(front, settings.budgets).items():
+            if name not in tracked:
+                step = place.number * (settings.search_epochs + settings.tune_epochs)
+                path = settings.directory / "points" / name
+                tracker.point(place.trial, path, step=step, hypervolume=place.hypervolume)
+                tracked.add(name)
         return front
 
-    def polished(trial: str, point: str) -> None:
-        """A point of that trial has been polished."""
-        points = [p for p in take_front(settings.directory, dense.record, {})["points"] if p["trial"] == trial]
-        best = volume(points, settings.budgets)
-        tracker.point(trial, settings.directory / "points" / point, hypervolume=best)
-        refresh(point)
+    def added(point: str) -> None:
+        """A point may be new."""
+        if point not in tracked:
+            display.front(refresh(), point)
 
     try:
-        front = refresh(None)
-        reached = volumes_reached(front, settings.budgets)
-        for point in front["points"]:  # of an earlier session, which may have died before tracking them
-            trial = point["trial"]
-            tracker.point(trial, settings.directory / point["artifact"], hypervolume=reached[trial][-1])
+        front = refresh()  # of an earlier session, which may have died before tracking all of it
         over = searcher.ended()
         for trial in over:
             tracker.trial_ended(trial, "FINISHED")
         display.resumed(len(over))
-        follower = Follower(display, tracker, lambda point: _ignore(refresh(point)), settings)
-        run_trials(settings, dense, searcher, BudgetStopper(settings.reduction_factor, reached), places, follower)
-        front = refresh(None)
-        if settings.polish_epochs:
-            polish_front(settings, front, places, polished)
-            front = refresh(None)
+        follower = Follower(display, tracker, added)
+        stopper = BudgetStopper(settings.reduction_factor, volumes_reached(front, settings.budgets))
+        run_trials(settings, dense, searcher, stopper, places, follower)
+        front = refresh()
         ended, stopped = searcher.ended(), searcher.stopped()
+        unfinished = max(0, settings.trials - len(ended | set(follower.failures)))
+        if settings.polish_epochs and not unfinished and not follower.failures:
+            polish_front(settings, front, dense, places, display, added)
+            front = refresh()
     finally:
         searcher.close()
-    unfinished = settings.trials - len(ended | set(follower.failures))
-    return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=max(0, unfinished))
-
-
-def _ignore(_: object) -> None:
-    return None
+    return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=unfinished)
 
 
 def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> dict[str, Any]:

@@ -136,13 +136,14 @@ class Tracker:
         """A trial is over."""
         self._deliver(lambda: self._end(self._trial(trial_id), status))
 
-    def point(self, trial_id: str, point_dir: Path, *, hypervolume: float) -> str | None:
+    def point(self, trial_id: str, point_dir: Path, *, step: int, hypervolume: float) -> str | None:
         """Logs a point (see `sweep.logged_models.log_point`).
 
         Args:
             trial_id: The trial's name.
             point_dir: The point's folder.
-            hypervolume: Of all points that the trial has by now.
+            step: The last epoch's; the same whenever the point is logged, so that it is logged once.
+            hypervolume: Of the trial's points up to this one.
 
         Returns:
             MLflow's id of the trial's run; None while a server is away.
@@ -150,13 +151,12 @@ class Tracker:
         Raises:
             ArtifactError: If the point is damaged, or another network is tracked under its name.
         """
+        now = int(time.time() * 1000)
 
         def log() -> None:
             run_id = self._trial(trial_id)
-            # After every epoch's step, so that a metric's latest value is the point's.
-            last = max((step for _, step in self._known(run_id)), default=0)
-            log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=last)
-            self._log_metrics(run_id, last, {"hypervolume": hypervolume}, int(time.time() * 1000))
+            log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=step)
+            self._log_metrics(run_id, step, {"hypervolume": hypervolume}, now)
             record = read_record(point_dir)
             # MLflow's list of runs shows names first and metrics far to the right.
             name = f"{trial_id}: {record['val_accuracy']:.1%} at {record['macs_ratio']:.1%} MACs"

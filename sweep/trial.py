@@ -19,6 +19,9 @@ from sweep.points import volume
 from sweep.settings import settings_hash
 
 if TYPE_CHECKING:
+    from nasprune.artifact import Artifact
+    from nasprune.compute import Compute
+    from nasprune.data import SceneData
     from sweep.settings import StudySettings
 
 
@@ -27,7 +30,8 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
 
     Every epoch reports `phase`, `budget`, `epoch`, `epochs`, `step` and its metrics. Every point reports its name as
     `point`, its measures, how many `points` the trial has by now, and their `hypervolume`, the one figure that trials
-    are compared by. `finished` is True only with a trial's last point.
+    are compared by. `finished` is True only with a trial's last point, `went_on` only where a point is told again whose
+    trial had begun the next budget.
 
     A trial that was stopped goes on from its last point and the checkpoint after it.
 
@@ -39,36 +43,36 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
     trial, budgets = config["trial"], settings.budgets_of(config)
     explored = {key: value for key, value in config.items() if key not in ("trial", "budget")}
     names = [point_name(trial, budget) for budget in budgets]
+    epochs = settings.search_epochs + settings.tune_epochs
     directory = settings.directory / "points"
     done = next((place for place, name in enumerate(names) if not (directory / name).exists()), len(names))
     records = [read_record(directory / name) for name in names[:done]]
 
-    def report_point() -> None:
+    checkpoints = settings.directory / "trials" / trial
+
+    def report_point(*, went_on: bool = False) -> None:
         tune.report(
             {
                 **_numbers(records[-1]),
                 "trial": trial,
                 "point": names[len(records) - 1],
                 "points": len(records),
+                "went_on": went_on,
+                "step": len(records) * epochs,
                 "hypervolume": volume(records, settings.budgets),
                 "finished": len(records) == len(budgets),
             }
         )
 
-    if records:  # killed since: what was reported then is known no more
-        report_point()
+    for name in names[:done]:  # killed between writing a point and clearing up behind it
+        shutil.rmtree(checkpoints / name, ignore_errors=True)
+    if done == len(budgets):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    if records:  # what was reported before the kill is known no more
+        report_point(went_on=done < len(budgets) and (checkpoints / names[done]).exists())
     if done == len(budgets):
         return
-    shared = settings.storage / "shared"
-    compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
-    data = load(settings.data_settings(), shared / "data")
-    dense = obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute)
-
-    if dense.directory.name != dense_key:
-        raise DataError(
-            f"the images of study '{settings.study}' changed while it ran: its dense network was {dense_key}, "
-            f"these images lead to {dense.directory.name}; start another study on them"
-        )
+    compute, data, dense = trial_ground(settings, dense_key)
 
     def report_epoch(progress: Progress) -> None:
         tuned = settings.search_epochs if progress.phase == "tune" else 0
@@ -80,12 +84,11 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
                 "budget": budgets[len(records)],
                 "epoch": progress.epoch,
                 "epochs": progress.epochs,
-                "step": len(records) * (settings.search_epochs + settings.tune_epochs) + tuned + progress.epoch,
+                "step": len(records) * epochs + tuned + progress.epoch,
                 **{f"{progress.phase}_{name}": value for name, value in progress.metrics.items()},
             }
         )
 
-    checkpoints = settings.directory / "trials" / trial
     identity = settings_hash({"config": config, "settings": settings.identity(), "dense": dense_key})
 
     def session(budget: float) -> Session:
@@ -103,9 +106,7 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
             "polish_epochs": 0,
             "settings": {"study": settings.as_json(), "explored": explored},
             "data": data_record(settings.data_settings()),
-            "provenance": provenance(
-                compute, study=settings.study, dense=dense_key, data_hash=data.store.data_hash, seed=settings.seed
-            ),
+            "provenance": trial_provenance(settings, compute, data, dense_key),
         }
         write_artifact(directory / name, pruned.network, record)
         shutil.rmtree(checkpoints / name, ignore_errors=True)
@@ -124,3 +125,28 @@ def point_name(trial: str, budget: float) -> str:
 
 def _numbers(record: Record) -> dict[str, float]:
     return {key: value for key, value in record.items() if isinstance(value, int | float)}
+
+
+def trial_ground(settings: StudySettings, dense_key: str) -> tuple[Compute, SceneData, Artifact]:
+    """What every trial stands on: device, images and the dense network.
+
+    Raises:
+        DataError: if these images lead to another dense network than the study's.
+    """
+    shared = settings.storage / "shared"
+    compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
+    data = load(settings.data_settings(), shared / "data")
+    dense = obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute)
+    if dense.directory.name != dense_key:
+        raise DataError(
+            f"the images of study '{settings.study}' changed while it ran: its dense network was {dense_key}, "
+            f"these images lead to {dense.directory.name}; start another study on them"
+        )
+    return compute, data, dense
+
+
+def trial_provenance(settings: StudySettings, compute: Compute, data: SceneData, dense_key: str) -> dict[str, Any]:
+    """Where a point of this process comes from."""
+    return provenance(
+        compute, study=settings.study, dense=dense_key, data_hash=data.store.data_hash, seed=settings.seed
+    )

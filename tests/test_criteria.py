@@ -9,7 +9,7 @@ from torch import nn
 from nasprune.compute import Compute
 from nasprune.cost import macs_cost
 from nasprune.coupling import find_coupling
-from nasprune.criteria import CRITERIA, scaled
+from nasprune.criteria import CRITERIA, Scaling
 from nasprune.errors import NetworkError
 from nasprune.surgery import derive
 
@@ -123,7 +123,7 @@ def test_random_is_seeded(network):
 @pytest.mark.parametrize(("scale", "exponent"), [("global", 0.0), ("uniform", 0.0), ("global", 1.0), ("global", 0.5)])
 def test_scaled_scores_are_standardised_and_keep_the_order_in_a_group(network, name, scale, exponent):
     found, coupling = importance(name, network)
-    scores = scaled(found, coupling, macs_cost(coupling), scale, exponent)
+    scores = Scaling(coupling, macs_cost(coupling), scale, exponent)(found)
     assert float(scores.mean()) == pytest.approx(0, abs=1e-5)
     assert float(scores.std()) == pytest.approx(1, abs=1e-5)
     for group in coupling.groups:

@@ -26,7 +26,7 @@ class Batches:
         device: where the batches are to lie.
         augmentation: None serves every image once, unchanged and in order. Otherwise the order is shuffled
             and every image changed, both drawn from (seed, epoch number) alone.
-        seed: of order, augmentation and halves.
+        seed: of order and augmentation.
 
     Raises:
         DataError: if there are no indices.
@@ -97,32 +97,6 @@ class Batches:
             y = (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
             seen = x.float().mul_(1 / 255) if augmentation is None else augment(x, augmentation, generator)
             yield seen.mul_(scale).add_(offset), y
-
-    def half(self, part: int) -> "Batches":
-        """Serve one of two disjoint halves of the images; both together are all of them.
-
-        For searches whose weights and scores learn from different images. Every class is halved, too.
-
-        Raises:
-            SettingsError: if `part` is neither 0 nor 1.
-            DataError: if there is but one image.
-        """
-        if part not in (0, 1):
-            raise SettingsError(f"half {part}: give 0 or 1")
-        random = np.random.default_rng(np.random.SeedSequence([self._seed, len(self._indices)]))
-        shuffled = random.permutation(self._indices)
-        by_class = shuffled[np.argsort(self._labels[shuffled], kind="stable")]
-        mine = np.sort(by_class[part::2])
-        return Batches(
-            self._images,
-            self._labels,
-            mine,
-            batch_size=self._batch_size,
-            statistics=self._statistics,
-            device=self._device,
-            augmentation=self._augmentation,
-            seed=self._seed,
-        )
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and offset (3, 1, 1) that take [0, 1] to mean 0, deviation 1."""

@@ -53,13 +53,17 @@ def test_work_is_counted_in_passes_of_the_dense_network(out):
     """Search runs at the width it starts from, tuning at the derived one, the teacher forward only, once a view."""
     by = {(row["method"], row["budget"]): row for row in rows(out)}
     descent = [by["descent", 0.5], by["descent", 0.1]]
-    assert descent[0]["dense_passes"] == pytest.approx(1 + descent[0]["macs_ratio"] + 2 / 3)
-    assert descent[1]["dense_passes"] == pytest.approx(descent[0]["macs_ratio"] + descent[1]["macs_ratio"])
+    ratios = [row["macs_ratio"] for row in descent]
+    # Importance and search at the width before, tuning and a forward pass at the one after, teacher on two views.
+    assert descent[0]["dense_passes"] == pytest.approx(2 + (1 + 1 / 3) * ratios[0] + 2 / 3)
+    assert descent[1]["dense_passes"] == pytest.approx(2 * ratios[0] + (1 + 1 / 3) * ratios[1])
     plain = by["Taylor over cost, one shot", 0.1]
-    assert plain["dense_passes"] == pytest.approx(2 * plain["macs_ratio"] + 2 / 3)
+    assert plain["dense_passes"] == pytest.approx(1 + (2 + 1 / 3) * plain["macs_ratio"] + 2 / 3)
     control = by["same widths, from scratch", 0.5]
     assert control["widths"] == descent[0]["widths"]
-    assert control["dense_passes"] == pytest.approx(3 * (control["macs_ratio"] + 1 / 3))  # 1 dense, 1 + 1 at the budget
+    assert control["dense_passes"] == pytest.approx(
+        (3 + 1 / 3) * control["macs_ratio"] + 1
+    )  # 1 dense, 1 + 1 at the budget
 
 
 def test_table_and_picture_are_made_of_the_rows(out):
@@ -79,6 +83,12 @@ def test_running_again_does_only_what_is_missing(out):
     assert files[0].exists()
     changed = [file for file in files[1:] if file.stat().st_mtime_ns != before[file]]
     assert len(changed) <= 1  # the method that had lost a row ran again over its budgets
+
+
+def test_rows_of_another_experiment_are_refused(out):
+    done = peers(out, "--tune-epochs", "2")
+    assert done.returncode == 1
+    assert "holds rows made with tune_epochs 1" in done.stderr
 
 
 def test_an_unknown_method_is_named(out):

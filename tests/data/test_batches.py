@@ -118,28 +118,11 @@ def test_a_small_last_training_batch_is_left_out_unless_it_is_the_only_one(make,
     assert sum(len(x) for x, _ in make(range(count)).epoch(0)) == count
 
 
-@pytest.mark.parametrize("count", [60, 59, 2])
-def test_halves_are_disjoint_and_together_everything(make, count):
-    batches = make(range(count), augmentation=STILL, batch_size=2)
-    halves = [sorted(epoch(batches.half(part))) for part in (0, 1)]
-    assert sorted(halves[0] + halves[1]) == list(range(count))
-    assert len(halves[0]) - len(halves[1]) in {0, 1}
-    assert sorted(epoch(batches.half(0), 1)) == halves[0]
-
-
-def test_halves_have_the_classes_of_the_whole_and_follow_the_seed(make):
-    half = sorted(epoch(make(augmentation=STILL, batch_size=2).half(0)))
-    assert np.bincount(np.array(half) // 20).tolist() == [10, 10, 10]
-    assert half != sorted(epoch(make(augmentation=STILL, batch_size=2, seed=1).half(0)))
-
-
 def test_what_cannot_be_served_is_refused(make):
     with raises_one_line(DataError, "empty"):
         make([])
     with raises_one_line(SettingsError, "batch size 0"):
         make(batch_size=0)
-    with raises_one_line(SettingsError, "half 2"):
-        make().half(2)
 
 
 def test_a_batch_may_be_changed_by_its_taker(make):

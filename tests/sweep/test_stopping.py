@@ -12,8 +12,10 @@ from sweep.stopping import BudgetStopper, goes_on
 VALUES = st.lists(st.floats(0, 1), max_size=20)
 
 
-def result(trial: str, points: int, hypervolume: float, *, finished: bool = False) -> dict:
-    return {"trial": trial, "points": points, "hypervolume": hypervolume, "finished": finished}
+def result(trial: str, points: int, hypervolume: float, *, finished: bool = False, went_on: bool = False) -> dict:
+    return {
+        "trial": trial, "points": points, "hypervolume": hypervolume, "finished": finished, "went_on": went_on,
+    }  # fmt: skip
 
 
 @given(VALUES, st.floats(0, 1))
@@ -75,7 +77,13 @@ def test_a_resumed_session_judges_as_the_one_before():
         assert [resumed("", result(*each)) for each in told[cut:]] == expected[cut:]
 
 
-def test_a_point_reported_again_is_judged_against_others_only():
-    stopper = BudgetStopper(2, {"t000": [0.5], "t001": [0.6]})
-    assert not stopper("a", result("t001", 1, 0.6))
-    assert stopper("a", result("t000", 1, 0.5))
+def test_a_point_told_again_is_judged_once():
+    """After a failure in the same session, and after a kill, though better ones have come since."""
+    stopper = BudgetStopper(2, {})
+    assert not stopper("a", result("t000", 1, 0.5))
+    assert not stopper("b", result("t001", 1, 0.6))
+    assert not stopper("a", result("t000", 1, 0.5))
+    resumed = BudgetStopper(2, {"t000": [0.5], "t001": [0.6]})
+    assert not resumed("a", result("t000", 1, 0.5, went_on=True))
+    assert resumed("a", result("t000", 1, 0.5))  # killed before it went on: it is judged now
+    assert not resumed("b", result("t001", 1, 0.6))
