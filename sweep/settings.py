@@ -136,6 +136,7 @@ class StudySettings:
                 f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0 to 1: a trial uses one GPU or a share of it"
             )
         self.data_settings()
+        self.descent_settings({})
         different = 1 if self.mode == "descent" else len(self.budgets)
         if self.trials > different and not self.space().explored():
             raise SettingsError(

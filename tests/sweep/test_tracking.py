@@ -68,7 +68,7 @@ def test_a_trials_run_hangs_below_its_studys_and_holds_the_points_figures(make: 
 
 def test_a_points_model_is_found_and_computes_the_same(make: Make, tmp_path: Path):
     point = write_point(tmp_path / "s")
-    make().point("t000", point, hypervolume=0.5)
+    make().point("t000", point, step=3, hypervolume=0.5)
     client = MlflowClient(default_uri(tmp_path))
     check_model(client, default_uri(tmp_path), client.get_experiment_by_name("scenes").experiment_id, point)
 
@@ -98,8 +98,8 @@ def test_a_kill_while_a_point_is_logged_is_mended(make: Make, tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, step, killed)
         with pytest.raises(KeyboardInterrupt):
-            tracker.point("t000", point, hypervolume=0.5)
-    run_id = make().point("t000", point, hypervolume=0.5)
+            tracker.point("t000", point, step=3, hypervolume=0.5)
+    run_id = make().point("t000", point, step=3, hypervolume=0.5)
     state = everything(MlflowClient(default_uri(tmp_path)))
     ((status, _, metrics),) = state["models"].values()
     assert status == "READY"
@@ -125,7 +125,7 @@ def test_a_trial_that_goes_on_runs_and_one_that_is_only_shown_does_not(make: Mak
     run_id = whole_study(tracker, tmp_path, point=point)
     again = make()
     assert client.get_run(again.run_id).info.status == "RUNNING"
-    again.point("t000", point, hypervolume=0.5)
+    again.point("t000", point, step=3, hypervolume=0.5)
     assert client.get_run(run_id).info.status == "FINISHED"
     again.trial_started("t000", {"budget": 0.25, "mask": "hard"})
     assert client.get_run(run_id).info.status == "RUNNING"
@@ -169,17 +169,17 @@ def test_a_study_that_goes_on_is_the_same(make: Make):
 
 def test_studies_share_an_experiment_and_nothing_else(make: Make, tmp_path: Path):
     first, second = make(study="a"), make(study="b")
-    one = first.point("t000", write_point(tmp_path / "a"), hypervolume=0.5)
-    two = second.point("t000", write_point(tmp_path / "b", seed=1), hypervolume=0.5)
+    one = first.point("t000", write_point(tmp_path / "a"), step=3, hypervolume=0.5)
+    two = second.point("t000", write_point(tmp_path / "b", seed=1), step=3, hypervolume=0.5)
     assert len({one, two, first.run_id, second.run_id}) == 4
     assert len(everything(MlflowClient(default_uri(tmp_path)))["models"]) == 2
 
 
 def test_another_network_under_a_points_name_is_refused(make: Make, tmp_path: Path):
     tracker = make()
-    tracker.point("t000", write_point(tmp_path / "a"), hypervolume=0.5)
+    tracker.point("t000", write_point(tmp_path / "a"), step=3, hypervolume=0.5)
     with pytest.raises(ArtifactError, match="another network"):
-        tracker.point("t000", write_point(tmp_path / "b", seed=1), hypervolume=0.5)
+        tracker.point("t000", write_point(tmp_path / "b", seed=1), step=3, hypervolume=0.5)
     tracker.trial_metrics("t000", 1, {"loss": 0.5})
     assert tracker.undelivered == 0, "what is refused must not hold up what follows"
 
@@ -196,14 +196,14 @@ def test_a_point_that_is_not_whole_is_refused(make: Make, tmp_path: Path, name: 
     point = write_point(tmp_path / "s")
     (point / name).unlink()
     with pytest.raises(ArtifactError, match=name):
-        make().point("t000", point, hypervolume=0.5)
+        make().point("t000", point, step=3, hypervolume=0.5)
 
 
 def test_a_damaged_model_is_refused(make: Make, tmp_path: Path):
     point = write_point(tmp_path / "s")
     (point / "model.onnx").write_bytes(b"\xff" * 64)
     with pytest.raises(ArtifactError, match="not a readable ONNX file"):
-        make().point("t000", point, hypervolume=0.5)
+        make().point("t000", point, step=3, hypervolume=0.5)
 
 
 def test_a_deleted_experiment_is_named(make: Make, tmp_path: Path):
@@ -226,8 +226,8 @@ def test_notes_fit():
 
 def test_the_hint_shows_how_to_browse(make: Make, tmp_path: Path):
     tracker = make()
-    tracker.point("t000", write_point(tmp_path / "s"), hypervolume=0.5)
-    tracker.point("t001", write_point(tmp_path / "s", "t001-25pct", seed=1), hypervolume=0.6)
+    tracker.point("t000", write_point(tmp_path / "s"), step=3, hypervolume=0.5)
+    tracker.point("t001", write_point(tmp_path / "s", "t001-25pct", seed=1), step=3, hypervolume=0.6)
     hint = tracker.browse_hint(port=5005)
     assert hint.command == (
         f"uv run mlflow ui --backend-store-uri {default_uri(tmp_path)} --host 127.0.0.1 --port 5005"

@@ -41,7 +41,7 @@ def test_while_the_store_is_away_a_study_goes_on(make: Make, tmp_path: Path, mon
         for second in range(200):
             clock[0] = 100.0 + second
             tracker.trial_metrics("t000", second, {"loss": float(second)})
-        assert tracker.point("t000", point, hypervolume=0.5) is None
+        assert tracker.point("t000", point, step=3, hypervolume=0.5) is None
         tracker.study_ended("FINISHED")
     assert [t - 100 for t in tries] == [0, 1, 3, 7, 15, 31, 63, 123, 183, 199]
     assert caplog.text.count("does not answer; the study goes on") == 1
@@ -111,7 +111,7 @@ def test_a_server_may_hang_and_come_back(tmp_path: Path, empty_store: Path, port
         os.killpg(server.pid, signal.SIGSTOP)
         tracker.trial_metrics("t000", 1, {"search_loss": 1.0})
         tracker.trial_metrics("t000", 2, {"search_loss": 0.5})
-        assert tracker.point("t000", point, hypervolume=0.5) is not None
+        assert tracker.point("t000", point, step=3, hypervolume=0.5) is not None
         assert tracker.undelivered == 3
         assert caplog.text.count("does not answer") == 1
         os.killpg(server.pid, signal.SIGCONT)

@@ -29,7 +29,7 @@ def whole_study(tracker: Tracker, study_dir: Path, *, point: Path) -> str | None
     tracker.trial_started("t000", {"budget": 0.25, "mask": "hard"})
     for step in (1, 2, 3):
         tracker.trial_metrics("t000", step, {"search_loss": 1 / step, "search_seconds": 0.1})
-    run_id = tracker.point("t000", point, hypervolume=0.5)
+    run_id = tracker.point("t000", point, step=3, hypervolume=0.5)
     page = study_dir / "front.html"
     page.write_text("<p>front</p>")
     tracker.front(FRONT, files=[page], note="| point |\n|---|\n| t000 |", hypervolume=0.7)
