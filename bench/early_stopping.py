@@ -20,6 +20,9 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
+from nasprune.descent import DescentSettings
+from nasprune.search import SearchSettings
+from nasprune.training import TrainingSettings
 from sweep.front import hypervolume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,14 +78,19 @@ def states(study: Path) -> tuple[int, int]:
 def passes(study: Path, points: list[dict[str, Any]]) -> float:
     """Work of all trials: search at the width before, tuning at the width after, the teacher once a view."""
     settings = json.loads((study / "settings.json").read_text())
-    search, tune = settings["search_epochs"], settings["tune_epochs"]
+    how = DescentSettings(
+        search=SearchSettings(epochs=settings["search_epochs"]),
+        tuning=TrainingSettings(epochs=settings["tune_epochs"]),
+        growth=settings["growth"],
+    )
     total = 0.0
     for trial in {point["trial"] for point in points}:
-        before = 1.0
-        total += (search + tune) / 3
+        before, views = 1.0, 0
         for point in sorted((p for p in points if p["trial"] == trial), key=lambda p: -p["budget"]):
-            total += search * before + tune * point["macs_ratio"]
-            before = point["macs_ratio"]
+            search, tune = how.epochs(point["budget"])
+            asked = max(views, min(search + tune, how.views))
+            total += search * before + tune * point["macs_ratio"] + (asked - views) / 3
+            before, views = point["macs_ratio"], asked
     return total
 
 

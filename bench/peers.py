@@ -161,14 +161,16 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
         return
     try:
         began, macs = time.process_time(), float(bench.down.dense.record["macs"])
+        views = 0
         before = macs
         for pruned in METHODS[name].run(bench):
             search, tune = meter.take()
             if not METHODS[name].iterative:
-                before = macs
+                before, views = macs, 0
             # In passes of the dense network over the training images, forward and backward, where backward counts as
-            # two forward ones. A descent asks the teacher once for all its budgets.
-            taught = 0 if METHODS[name].iterative and pruned.budget < bench.budgets[0] else search + tune
+            # two forward ones. A descent asks the teacher for each view once.
+            asked = max(views, min(search + tune, bench.down.settings.views))
+            taught, views = asked - views, asked
             before_cut = search + METHODS[name].importance_passes
             passes = (before_cut * before + (tune + 1 / 3) * pruned.macs) / macs + taught / 3  # 1 / 3: re-calibration
             row = row_of(name, bench, pruned, passes=passes, seconds=time.process_time() - began)

@@ -37,14 +37,32 @@ class DescentSettings:
     Attributes:
         search: The search; with 0 epochs a plain criterion.
         tuning: Of each derived network, with distillation from the dense one.
+        growth: The epochs of search and tuning are those of a network at full width; at a budget b they are
+            multiplied by (1 / b) ** growth. Small networks need longer, and cost less: with 1 every budget would take
+            the same multiply-adds, with 0 the same epochs.
+        views: How many augmented views of each image there are in all, see `Lessons`.
         batch_size: Images a step, in search and tuning.
         augmentation: Of training images.
     """
 
     search: SearchSettings = field(default_factory=SearchSettings)
     tuning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=16, learning_rate=0.03))
+    growth: float = 0.5
+    views: int = 24
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.growth <= 1:
+            raise SettingsError(f"growth {self.growth:g} given; expected 0 to 1")
+        if self.views < 1:
+            raise SettingsError(f"{self.views} views given; expected at least 1")
+
+    def epochs(self, budget: float) -> tuple[int, int]:
+        """Epochs of search and of tuning at a budget."""
+        longer = budget**-self.growth
+        search = max(1, round(self.search.epochs * longer)) if self.search.epochs else 0
+        return search, max(1, round(self.tuning.epochs * longer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +165,11 @@ class Descent:
         loading: dict[str, Any] = {"batch_size": self.settings.batch_size, "device": self.compute.device}
         validation = self.data.batches("validation", **loading)
         recalibrated = evaluate(derived, validation)
+        searched, tuned = self.settings.epochs(budget)
+        tuning = dataclasses.replace(self.settings.tuning, epochs=tuned)
         fit(
-            derived, self.lessons, self.settings.tuning, self.compute,
-            phase="tune", seed=self.seed, session=session, first_epoch=self.settings.search.epochs,
+            derived, self.lessons, tuning, self.compute,
+            phase="tune", seed=self.seed, session=session, first_epoch=searched,
         )  # fmt: skip
         coupling = self.couple(derived)
         macs = macs_cost(coupling).full
@@ -176,10 +196,10 @@ class Descent:
         coupling = self.couple(network)
         cost = macs_cost(coupling).to(self.compute.device)
         share = min(1.0, budget * self.dense.record["macs"] / cost.full)
+        settings = dataclasses.replace(self.settings.search, epochs=self.settings.epochs(budget)[0])
         scores = search(
-            network, coupling, cost, self.lessons, share, self.settings.search, self.compute,
-            seed=self.seed, session=session,
-        )  # fmt: skip
+            network, coupling, cost, self.lessons, share, settings, self.compute, seed=self.seed, session=session
+        )
         cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share)
         pruned = self.finish(derive(network, coupling, cut.kept), budget, session)
         if pruned.macs != round(float(cut.macs)):
@@ -212,7 +232,7 @@ def descent_from(
     return Descent(
         dense=dense,
         data=data,
-        lessons=Lessons(train, compute, teacher),
+        lessons=Lessons(train, compute, teacher, views=settings.views),
         settings=settings,
         compute=compute,
         seed=seed,

@@ -29,11 +29,15 @@ class Lessons:
         batches: Augmented training batches.
         compute: Device and precision.
         teacher: The trained dense network, on that device; None serves labels only.
+        views: How many epoch numbers have views of their own; then they come again. None: all.
     """
 
-    def __init__(self, batches: Batches, compute: Compute, teacher: nn.Module | None = None) -> None:
+    def __init__(
+        self, batches: Batches, compute: Compute, teacher: nn.Module | None = None, *, views: int | None = None
+    ) -> None:
         self.batches = batches
         self.teacher = teacher
+        self.views = views
         self._compute = compute
         self._answers: dict[int, list[torch.Tensor]] = {}
 
@@ -43,6 +47,7 @@ class Lessons:
 
     def epoch(self, number: int) -> Iterator[Lesson]:
         """Serve every image once, as `Batches.epoch` does."""
+        number = number if self.views is None else number % self.views
         if self.teacher is None:
             for images, labels in self.batches.epoch(number):
                 yield images, labels, None

@@ -59,12 +59,14 @@ class Place:
 
     Attributes:
         trial: Its trial.
-        number: 1 for the first budget of a descent, and so on; polished points come after all others.
+        budgets: That the trial has visited by then.
+        polished: How many points of it had been polished, this one included.
         hypervolume: Of the trial's points up to this one.
     """
 
     trial: str
-    number: int
+    budgets: tuple[float, ...]
+    polished: int
     hypervolume: float
 
 
@@ -76,7 +78,12 @@ def places_of(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[str, P
         before: list[Mapping[str, Any]] = []
         for point in points:
             before.append(point)
-            places[point["point"]] = Place(trial=trial, number=len(before), hypervolume=volume(before, budgets))
+            places[point["point"]] = Place(
+                trial=trial,
+                budgets=tuple(p["budget"] for p in before if not p["polish_epochs"]),
+                polished=sum(p["polish_epochs"] > 0 for p in before),
+                hypervolume=volume(before, budgets),
+            )
     return places
 
 

@@ -21,7 +21,7 @@ from nasprune.weights import IMAGENET, SCRATCH
 from sweep.space import SPACES, SearchSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""
@@ -65,8 +65,14 @@ class StudySettings:
         metadata=_help("after each budget only the best 1 in so many descents go on; 1 stops none"),
     )
     dense_epochs: int = field(default=16, metadata=_help("epochs of the dense network"))
-    search_epochs: int = field(default=3, metadata=_help("epochs of a search; 0 uses the starting criterion alone"))
-    tune_epochs: int = field(default=6, metadata=_help("epochs of tuning after the cut"))
+    search_epochs: int = field(
+        default=2, metadata=_help("epochs of a search at full width; 0 uses the starting criterion alone")
+    )
+    tune_epochs: int = field(default=4, metadata=_help("epochs of tuning after a cut at full width"))
+    growth: float = field(
+        default=0.5,
+        metadata=_help("epochs of search and tuning at a budget b are multiplied by (1 / b) to this power; 0 to 1"),
+    )
     polish_epochs: int = field(
         default=0, metadata=_help("epochs of further tuning for points that end on the front; 0 for none", free=True)
     )
@@ -204,8 +210,14 @@ class StudySettings:
         return DescentSettings(
             search=search,
             tuning=TrainingSettings(epochs=self.tune_epochs, learning_rate=self.tune_learning_rate),
+            growth=self.growth,
             batch_size=self.batch_size,
         )
+
+    def steps(self, budgets: Iterable[float]) -> int:
+        """Epochs of a trial that visits these budgets."""
+        settings = self.descent_settings({})
+        return sum(sum(settings.epochs(budget)) for budget in budgets)
 
     def space(self) -> SearchSpace:
         """What the study explores: all that makes a difference and is not fixed."""
@@ -235,7 +247,7 @@ class StudySettings:
         """The same, to polish a point."""
         settings = self.descent_settings({})
         tuning = dataclasses.replace(settings.tuning, epochs=self.polish_epochs)
-        return dataclasses.replace(settings, tuning=tuning)
+        return dataclasses.replace(settings, tuning=tuning, growth=0.0)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values of every field but the tracking URI, which may hold a password."""

@@ -66,8 +66,9 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     check_same_images(settings, data.store.data_hash)
     _check_budgets(settings, data)
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px"
-    visited = len(settings.budgets) if settings.mode == "descent" else 1
-    epochs = visited * (settings.search_epochs + settings.tune_epochs)
+    epochs = settings.steps(settings.budgets)
+    if settings.mode == "target":
+        epochs = round(epochs / len(settings.budgets))
     display = Display(console, title, trials=settings.trials, epochs=epochs)
     with ray_cluster(), display:
         places = find_places(settings)
@@ -115,7 +116,7 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         front = write_front(settings, dense, tracker)
         for name, place in places_of(front, settings.budgets).items():
             if name not in tracked:
-                step = place.number * (settings.search_epochs + settings.tune_epochs)
+                step = settings.steps(place.budgets) + place.polished
                 path = settings.directory / "points" / name
                 tracker.point(place.trial, path, step=step, hypervolume=place.hypervolume)
                 tracked.add(name)

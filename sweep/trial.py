@@ -43,7 +43,6 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
     trial, budgets = config["trial"], settings.budgets_of(config)
     explored = {key: value for key, value in config.items() if key not in ("trial", "budget")}
     names = [point_name(trial, budget) for budget in budgets]
-    epochs = settings.search_epochs + settings.tune_epochs
     directory = settings.directory / "points"
     done = next((place for place, name in enumerate(names) if not (directory / name).exists()), len(names))
     records = [read_record(directory / name) for name in names[:done]]
@@ -58,7 +57,7 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
                 "point": names[len(records) - 1],
                 "points": len(records),
                 "went_on": went_on,
-                "step": len(records) * epochs,
+                "step": settings.steps(budgets[: len(records)]),
                 "hypervolume": volume(records, settings.budgets),
                 "finished": len(records) == len(budgets),
             }
@@ -75,16 +74,17 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
     compute, data, dense = trial_ground(settings, dense_key)
 
     def report_epoch(progress: Progress) -> None:
-        tuned = settings.search_epochs if progress.phase == "tune" else 0
+        budget = budgets[len(records)]
+        searched = settings.descent_settings(explored).epochs(budget)[0] if progress.phase == "tune" else 0
         tune.report(
             {
                 "finished": False,
                 "trial": trial,
                 "phase": progress.phase,
-                "budget": budgets[len(records)],
+                "budget": budget,
                 "epoch": progress.epoch,
                 "epochs": progress.epochs,
-                "step": len(records) * epochs + tuned + progress.epoch,
+                "step": settings.steps(budgets[: len(records)]) + searched + progress.epoch,
                 **{f"{progress.phase}_{name}": value for name, value in progress.metrics.items()},
             }
         )

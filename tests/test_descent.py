@@ -26,7 +26,7 @@ from nasprune.training import TrainingSettings, evaluate
 
 COMPUTE = choose_compute("cpu")
 SETTINGS = DescentSettings(
-    search=SearchSettings(epochs=2), tuning=TrainingSettings(epochs=2, learning_rate=0.03), batch_size=16
+    search=SearchSettings(epochs=2), tuning=TrainingSettings(epochs=2, learning_rate=0.03), growth=0.0, batch_size=16
 )
 
 
@@ -110,6 +110,25 @@ def test_a_descent_visits_falling_budgets_each_within_the_one_before(dense, desc
         assert set(point.widths) == set(before)
         assert all(point.widths[name] <= before[name] for name in before)
         before = point.widths
+
+
+def test_smaller_networks_are_trained_longer(dense, data):
+    settings = dataclasses.replace(SETTINGS, growth=0.5, views=3)
+    assert [settings.epochs(budget) for budget in (1.0, 0.25, 0.04)] == [(2, 2), (4, 4), (10, 10)]
+    told = []
+    list(descent(dense, data, (0.25, 0.1), Session(None, told.append), settings))
+    counted = [sum(progress.phase == phase for progress in told) for phase in ("search", "tune")]
+    assert counted == [4 + 6, 4 + 6]
+
+
+def test_no_search_epochs_stay_none():
+    assert dataclasses.replace(SETTINGS, growth=1.0, search=SearchSettings(epochs=0)).epochs(0.1) == (0, 20)
+
+
+@pytest.mark.parametrize("wrong", [{"growth": -0.1}, {"growth": 1.5}, {"growth": float("nan")}, {"views": 0}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        dataclasses.replace(SETTINGS, **wrong)
 
 
 def test_the_first_budget_of_a_descent_is_the_search_for_it_alone(dense, data, descended):

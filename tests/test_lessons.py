@@ -49,6 +49,16 @@ def test_the_teacher_is_asked_once_for_a_view(batches):
     assert teacher.asked == 2 * asked
 
 
+def test_after_its_views_an_epoch_shows_the_first_again(batches):
+    teacher = Counting()
+    lessons = Lessons(batches, COMPUTE, teacher, views=2)
+    epochs = [list(lessons.epoch(number)) for number in range(4)]
+    assert teacher.asked == sum(len(labels) for epoch in epochs[:2] for _, labels, _ in epoch)
+    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+    for early, late in zip(epochs[:2], epochs[2:], strict=True):
+        assert all(torch.equal(a[0], b[0]) and torch.equal(a[2], b[2]) for a, b in zip(early, late, strict=True))
+
+
 def test_an_epoch_that_was_left_early_is_answered_in_full(batches):
     lessons = Lessons(batches, COMPUTE, Counting())
     next(iter(lessons.epoch(0)))

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "--dataset", "scenes", "--network", "resnet10", "--image-size", "32", "--fractions", "0.7,0.1,0.2", "--budgets",
-    "0.1,0.5", "--seeds", "0", "--dense-epochs", "1", "--search-epochs", "1", "--tune-epochs", "1", "--threads", "1",
+    "0.1,0.5", "--seeds", "0", "--dense-epochs", "1", "--search-epochs", "2", "--tune-epochs", "2", "--threads", "1",
 )  # fmt: skip
 METHODS = "descent;Taylor over cost, one shot;same widths, from scratch;uniformly thinner, from scratch"
 
@@ -54,16 +54,15 @@ def test_work_is_counted_in_passes_of_the_dense_network(out):
     by = {(row["method"], row["budget"]): row for row in rows(out)}
     descent = [by["descent", 0.5], by["descent", 0.1]]
     ratios = [row["macs_ratio"] for row in descent]
-    # Importance and search at the width before, tuning and a forward pass at the one after, teacher on two views.
+    # Importance and search at the width before, tuning and a forward pass at the one after, the teacher on new views.
+    # The epochs, one and one at full width, grow to 1 and 1, then to 3 and 3.
     assert descent[0]["dense_passes"] == pytest.approx(2 + (1 + 1 / 3) * ratios[0] + 2 / 3)
-    assert descent[1]["dense_passes"] == pytest.approx(2 * ratios[0] + (1 + 1 / 3) * ratios[1])
+    assert descent[1]["dense_passes"] == pytest.approx(4 * ratios[0] + (3 + 1 / 3) * ratios[1] + 4 / 3)
     plain = by["Taylor over cost, one shot", 0.1]
-    assert plain["dense_passes"] == pytest.approx(1 + (2 + 1 / 3) * plain["macs_ratio"] + 2 / 3)
+    assert plain["dense_passes"] == pytest.approx(1 + (4 + 1 / 3) * plain["macs_ratio"] + 4 / 3)
     control = by["same widths, from scratch", 0.5]
     assert control["widths"] == descent[0]["widths"]
-    assert control["dense_passes"] == pytest.approx(
-        (3 + 1 / 3) * control["macs_ratio"] + 1
-    )  # 1 dense, 1 + 1 at the budget
+    assert control["dense_passes"] == pytest.approx((5 + 1 / 3) * control["macs_ratio"] + 5 / 3)  # as dense and it
 
 
 def test_table_and_picture_are_made_of_the_rows(out):
@@ -86,9 +85,9 @@ def test_running_again_does_only_what_is_missing(out):
 
 
 def test_rows_of_another_experiment_are_refused(out):
-    done = peers(out, "--tune-epochs", "2")
+    done = peers(out, "--tune-epochs", "3")
     assert done.returncode == 1
-    assert "holds rows made with tune_epochs 1" in done.stderr
+    assert "holds rows made with tune_epochs 2" in done.stderr
 
 
 def test_an_unknown_method_is_named(out):

@@ -74,6 +74,7 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--trials", "0"), "trials 0 given"),
         (("--trials", "2", "--mode", "target"), "2 trials for 3 budgets given"),
         (("--mode", "guess"), "mode 'guess' given"),
+        (("--growth", "2"), "growth 2 given"),
         (("--budgets", "0.1,0.1000000001"), "expected each one once"),
         (("--search", "cost_weight=0.5"), "search setting 'cost_weight' given, but it makes no difference"),
         (("--search", "scale=uniform,cost_exponent=0.5"), "search setting 'cost_exponent' given, but it makes no"),
