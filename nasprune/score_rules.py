@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from nasprune.cost import MacsCost
     from nasprune.coupling import Coupling
     from nasprune.criteria import Scaling
-    from nasprune.search import SearchSettings
 
 
 class ScoreRule(Protocol):
@@ -62,16 +61,14 @@ class Saliency:
     Args:
         importance: (C,) to start from.
         scaling: Makes scores of saliencies.
-        settings: `saliency_epochs`, `ramp`; "frozen" keeps the start.
-        steps_per_epoch: For the running mean.
+        window: Steps that the running mean reaches back.
+        until: Share of the search in which scores learn; then they rest. Below 0 they never learn.
     """
 
-    def __init__(
-        self, importance: torch.Tensor, scaling: Scaling, settings: SearchSettings, steps_per_epoch: int
-    ) -> None:
+    def __init__(self, importance: torch.Tensor, scaling: Scaling, *, window: float, until: float) -> None:
         self._scaling = scaling
-        self._until = settings.ramp if settings.learn == "saliency" else -1.0
-        self._fresh = 1 / max(1.0, settings.saliency_epochs * steps_per_epoch)
+        self._until = until
+        self._fresh = 1 / max(1.0, window)
         self.saliency = importance / importance.mean().clamp(min=1e-30)
         self.optimizers: Mapping[str, torch.optim.Optimizer] = {}
         self.tensors = {"saliency": self.saliency}
@@ -113,34 +110,46 @@ class Gradient:
         start: (C,) scores.
         coupling: The groups.
         cost: MACs.
-        settings: `score_learning_rate`, `cost_weight`, `temperature_start`, `temperature_end`.
+        learning_rate: Of the scores at the first step; it falls to 0 as a cosine.
+        cost_weight: Of the cost-aware loss.
+        temperatures: Of the sigmoid at the first and last step; in between it falls geometrically.
     """
 
-    def __init__(self, start: torch.Tensor, coupling: Coupling, cost: MacsCost, settings: SearchSettings) -> None:
-        self._cost, self._settings = cost, settings
+    def __init__(
+        self,
+        start: torch.Tensor,
+        coupling: Coupling,
+        cost: MacsCost,
+        *,
+        learning_rate: float,
+        cost_weight: float,
+        temperatures: tuple[float, float],
+    ) -> None:
+        self._cost = cost
+        self._learning_rate, self._cost_weight, self._temperatures = learning_rate, cost_weight, temperatures
         self._group_of = coupling.group_of.to(start.device)
         self.scores = start.clone().requires_grad_()
         self._soft = self.scores
-        self._descent = torch.optim.SGD([self.scores], lr=settings.score_learning_rate, momentum=0.9, dampening=0.9)
+        self._descent = torch.optim.SGD([self.scores], lr=learning_rate, momentum=0.9, dampening=0.9)
         self.optimizers = {"scores": self._descent}
         self.tensors = {"scores": self.scores}
 
     def mask(self, cut: Cut, done: float) -> torch.Tensor:
         """Straight-through."""
-        start, end = self._settings.temperature_start, self._settings.temperature_end
+        start, end = self._temperatures
         self._soft = soft_mask(self.scores, cut.threshold, start * (end / start) ** done)
         return straight_through_mask(self._soft, cut.kept)
 
     def penalty(self, share: float) -> torch.Tensor:
         """The cost-aware loss on the expected widths."""
         widths = torch.zeros_like(self._cost.sizes).index_add(0, self._group_of, self._soft.double())
-        return self._settings.cost_weight * (self._cost(widths) / (share * self._cost.full)).float()
+        return self._cost_weight * (self._cost(widths) / (share * self._cost.full)).float()
 
     def step(self, mask: torch.Tensor, done: float) -> None:
         """One step, shorter towards the end."""
         gradient = self.scores.grad
         assert gradient is not None  # noqa: S101 (for the type checker)
         gradient /= gradient.square().mean().sqrt().clamp(min=1e-12)
-        self._descent.param_groups[0]["lr"] = self._settings.score_learning_rate * (1 + math.cos(math.pi * done)) / 2
+        self._descent.param_groups[0]["lr"] = self._learning_rate * (1 + math.cos(math.pi * done)) / 2
         self._descent.step()
         self._descent.zero_grad(set_to_none=True)

@@ -147,9 +147,17 @@ def search(
         return scaling(importance)
     rule: ScoreRule
     if settings.learn == "gradient":
-        rule = Gradient(scaling(importance), coupling, cost, settings)
+        rule = Gradient(
+            scaling(importance),
+            coupling,
+            cost,
+            learning_rate=settings.score_learning_rate,
+            cost_weight=settings.cost_weight,
+            temperatures=(settings.temperature_start, settings.temperature_end),
+        )
     else:
-        rule = Saliency(importance, scaling, settings, len(lessons))
+        until = settings.ramp if settings.learn == "saliency" else -1.0
+        rule = Saliency(importance, scaling, window=settings.saliency_epochs * len(lessons), until=until)
     group_of = coupling.group_of.to(compute.device)
     masked = MaskedNetwork(network, coupling)
     optimizer = sgd(network, TrainingSettings(epochs=1, learning_rate=settings.weight_learning_rate or 1.0))

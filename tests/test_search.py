@@ -94,16 +94,21 @@ def test_frozen_scores_are_those_of_the_criterion(network, lessons):
     assert torch.allclose(searched(network, lessons, learn="frozen"), searched(network, lessons, epochs=0), atol=1e-5)
 
 
+def gradient(network, **given) -> Gradient:
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    how = {"learning_rate": 0.02, "cost_weight": 0.1, "temperatures": (0.6, 0.05), **given}
+    return Gradient(torch.rand(coupling.channels), coupling, macs_cost(coupling), **how)
+
+
 def test_the_cost_aware_loss_is_expected_over_wanted_macs(network):
     coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
     cost = macs_cost(coupling)
-    cold = SearchSettings(learn="gradient", cost_weight=0.25, temperature_start=1e-3, temperature_end=1e-3)
-    rule = Gradient(torch.rand(coupling.channels), coupling, cost, cold)
+    rule = gradient(network, cost_weight=0.25, temperatures=(1e-3, 1e-3))
     cut = cut_at_budget(rule.scores, coupling.group_of, cost, 0.5)
     mask = rule.mask(cut, done=0.0)
     assert torch.equal(mask.detach(), cut.kept.float())
     assert rule.penalty(0.8).item() == pytest.approx(0.25 * float(cut.macs) / (0.8 * cost.full), rel=1e-3)
-    warm = Gradient(torch.rand(coupling.channels), coupling, cost, SearchSettings(learn="gradient"))
+    warm = gradient(network)
     warm.mask(cut, done=0.0)
     warm.penalty(0.8).backward()
     assert (warm.scores.grad > 0).all()  # every channel costs: its score is pushed down
@@ -111,7 +116,7 @@ def test_the_cost_aware_loss_is_expected_over_wanted_macs(network):
 
 def test_a_step_of_the_gradient_has_one_length_for_all_channels_together(network):
     coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
-    rule = Gradient(torch.rand(coupling.channels), coupling, macs_cost(coupling), SearchSettings(learn="gradient"))
+    rule = gradient(network)
     before = rule.scores.detach().clone()
     rule.scores.grad = torch.linspace(-1e-6, 1e-6, coupling.channels)
     rule.step(torch.empty(0), done=0.0)
@@ -141,8 +146,7 @@ def test_the_weights_follow_the_masks(network, lessons):
 def test_saliency_averages_what_the_masks_say(network):
     coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
     cost = macs_cost(coupling)
-    settings = SearchSettings(saliency_epochs=2.0, ramp=0.5)
-    rule = Saliency(torch.ones(coupling.channels), Scaling(coupling, cost, "global", 1.0), settings, steps_per_epoch=5)
+    rule = Saliency(torch.ones(coupling.channels), Scaling(coupling, cost, "global", 1.0), window=10, until=0.5)
     cut = cut_at_budget(torch.rand(coupling.channels), coupling.group_of, cost, 0.5)
     mask = rule.mask(cut, done=0.2)
     assert torch.equal(mask.detach(), cut.kept.float())
@@ -150,7 +154,7 @@ def test_saliency_averages_what_the_masks_say(network):
     (3 * weights * mask).sum().backward()
     rule.step(mask, done=0.2)
     said = weights**2 / (weights**2).mean()  # relative: the factor 3 says nothing
-    expected = 0.9 + 0.1 * said  # 1 / (2 epochs of 5 steps)
+    expected = 0.9 + 0.1 * said  # one of ten steps
     assert torch.allclose(rule.saliency, expected)
     late = rule.mask(cut, done=0.6)
     assert not late.requires_grad
