@@ -30,7 +30,7 @@ STUDY, TRIAL, POINT = "nasprune.study", "nasprune.trial", "nasprune.point"
 DIGEST = "nasprune.onnx_sha256"
 """Tag of a logged model: which file it was made from."""
 
-_PARAMS = ("trial", "point", "dataset", "network", "head", "image_size", "budget")
+_PARAMS = ("trial", "point", "dataset", "network", "head", "image_size", "budget", "polish_epochs")
 _NOT_METRICS = (*_PARAMS, "seed")
 _REQUIREMENTS = ("mlflow", "onnx", "onnxruntime", "numpy")
 

@@ -157,9 +157,9 @@ class Tracker:
             run_id = self._trial(trial_id)
             log_point(self._client, self._client.get_run(run_id), point_dir, study=self._study, step=step)
             self._log_metrics(run_id, step, {"hypervolume": hypervolume}, now)
-            record = read_record(point_dir)
             # MLflow's list of runs shows names first and metrics far to the right.
-            name = f"{trial_id}: {record['val_accuracy']:.1%} at {record['macs_ratio']:.1%} MACs"
+            record = read_record(point_dir)
+            name = f"{trial_id}: {hypervolume:.3f}, down to {record['macs_ratio']:.1%} MACs"
             self._client.update_run(run_id, name=name)
 
         self._deliver(log)
