@@ -121,10 +121,10 @@ def draw(rows: Sequence[Row], order: Sequence[str], target: Path) -> None:
     from matplotlib.figure import Figure
 
     budgets = sorted({row["budget"] for row in rows})
-    figure = Figure(figsize=(8, 5), dpi=160)
+    figure = Figure(figsize=(10, 5), dpi=140)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.09, 0.11, 0.58, 0.8))
-    strong = {"descent": "#1f4e79", "target": "#7aa6d1", "descent, scores frozen": "#2a9d8f"}
+    axes = figure.add_axes((0.07, 0.11, 0.56, 0.8))
+    strong = {"descent": "#1f4e79", "descent, same epochs": "#7aa6d1", "target": "#2a9d8f"}
     shades = iter(("#c1440e", "#d98e04", "#8a5a9e", "#7f7f7f", "#b58863", "#5b7553", "#a05252", "#4d4d4d"))
     shown = [name for name in order if sum(r["method"] == name for r in rows) >= len(budgets)]
     others = sorted((n for n in shown if n not in strong), key=lambda n: -_total(rows, n))
@@ -149,7 +149,7 @@ def draw(rows: Sequence[Row], order: Sequence[str], target: Path) -> None:
     axes.set_xticks(budgets, [f"{100 * b:g} %" for b in budgets])
     axes.minorticks_off()
     best = max(100 * r["test_accuracy"] for r in rows)
-    axes.set_ylim(max(0.0, dense - 35), best + 2)
+    axes.set_ylim(max(0.0, dense - 20), best + 2)
     axes.set_xlabel("share of the dense network's multiply-adds")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{rows[0]['network']} on {rows[0]['dataset']}, {rows[0]['image_size']} px", loc="left")
