@@ -189,7 +189,7 @@ def test_resumed_with_other_settings(capsys, monkeypatch, tmp_path):
         capsys, monkeypatch, tmp_path,
         "--scenes-per-class", "10", "--tune-epochs", "7", "--storage", str(tmp_path / "other"),
     )  # fmt: skip
-    assert "was started with tune-epochs 6, now 7 is given" in line
+    assert "was started with tune-epochs 4, now 7 is given" in line
     assert [path.name for path in study.iterdir()] == ["settings.json"]
 
 

@@ -38,7 +38,7 @@ def study(storage: Path) -> Path:
     for seed, (point, changes) in enumerate(RECORDS.items()):
         directory = write_point(storage / "s", point, seed=seed, **changes)
         record = json.loads((directory / "point.json").read_text())
-        tracker.point(record["trial"], directory)
+        tracker.point(record["trial"], directory, step=1, hypervolume=0.5)
         points.append({**record, "artifact": f"points/{point}", "on_front": point != "t002-25pct"})
     tracker.study_ended("FINISHED")
     (storage / "s" / "front.json").write_text(json.dumps({"dense": {}, "points": points}))
