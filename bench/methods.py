@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasprune.artifact import network_settings
-from nasprune.cost import macs_cost
+from nasprune.cost import macs_cost, measured_macs
+from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, Pruned
 from nasprune.networks import build
 from nasprune.progress import Progress, Session
@@ -77,7 +78,10 @@ class Bench:
 
     def finish(self, derived: nn.Module, budget: float) -> Pruned:
         """Tune a network that was cut elsewhere for as many epochs as our own search and tuning take."""
-        return self.descent(epochs=0).finish(derived, budget, self.session(budget))
+        side = self.down.data.image_size
+        coupling = find_coupling(derived, torch.zeros(2, 3, side, side, device=self.down.compute.device))
+        widths = {group.name: group.size for group in coupling.groups}
+        return self.descent(epochs=0).finish(derived, widths, budget, self.session(budget))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +167,7 @@ def _torch_pruned(network: nn.Module, importance: str, scope: str, budget: float
     best, most = None, 0
     for ratio in _RATIOS:
         tried = at(ratio)
-        macs = macs_cost(bench.down.couple(tried)).full
+        macs = measured_macs(tried, side)
         if most < macs <= wanted:
             best, most = tried, macs
     if best is None:
@@ -177,7 +181,7 @@ def thinner(bench: Bench) -> Iterator[Pruned]:
 
     It gets as many epochs as the dense network and the whole descent down to the budget together.
     """
-    coupling = bench.down.couple(bench.down.dense.network)
+    coupling = bench.down.coupling
     # By rank within its group: every group keeps the same share.
     ranks = torch.cat([torch.arange(group.size) / group.size for group in coupling.groups])
     for place, budget in enumerate(bench.budgets):
@@ -195,7 +199,7 @@ def same_widths(bench: Bench) -> Iterator[Pruned]:
 
 def _from_scratch(bench: Bench, widths: dict[str, int], budget: float, epochs: int) -> Pruned:
     network = build(network_settings(bench.down.dense.record), seed=bench.down.seed)
-    coupling = bench.down.couple(network)
+    coupling = bench.down.coupling
     derived = derive(network, coupling, coupling.first_channels(widths))
     torch.manual_seed(bench.down.seed)
     for module in derived.modules():  # fresh weights of the small shapes, not slices of the wide network's
@@ -206,7 +210,7 @@ def _from_scratch(bench: Bench, widths: dict[str, int], budget: float, epochs: i
     down = bench.descent(epochs=0)
     tuning = dataclasses.replace(down.settings.tuning, epochs=epochs, learning_rate=0.05)
     down = dataclasses.replace(down, settings=dataclasses.replace(down.settings, tuning=tuning))
-    return down.finish(derived, budget, bench.session(budget))
+    return down.finish(derived, widths, budget, bench.session(budget))
 
 
 def _ours(family: Family, *, iterative: bool = True, grown: bool = False, **search: float | str) -> Method:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from nasprune.coupling import Coupling
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nasprune.coupling import Coupling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ def macs_cost(coupling: Coupling) -> MacsCost:
     for row, layer in enumerate(layers):
         outputs[row], fixed_outputs[row] = _per_group(coupling, layer.outputs)
         if layer.inputs is None:
-            fixed_inputs[row] = 1
+            fixed_inputs[row] = layer.fixed_inputs
         else:
             inputs[row], fixed_inputs[row] = _per_group(coupling, layer.inputs)
     sizes = torch.tensor([group.size for group in coupling.groups], dtype=torch.float64)
@@ -83,6 +88,20 @@ def macs_cost(coupling: Coupling) -> MacsCost:
     }
     full = round(float(MacsCost(**parts, full=0)(sizes)))
     return MacsCost(**parts, full=full)
+
+
+def measured_macs(network: nn.Module, image_size: int) -> int:
+    """MACs of one image as torch counts them in convolution and linear layers while the network runs."""
+    image = torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device)
+    training = network.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(image)
+    network.train(training)
+    counted = counter.get_flop_counts()["Global"]
+    return int(sum(flops for kind, flops in counted.items() if kind in _COUNTED)) // 2
+
+
+_COUNTED = frozenset({torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm})
 
 
 def _per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:

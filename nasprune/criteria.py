@@ -150,7 +150,8 @@ class Scaling:
 
 
 def _weight(network: nn.Module, layer: Layer) -> torch.Tensor:
-    return network.get_parameter(f"{layer.name}.weight").detach().float()
+    weight = network.get_parameter(layer.weight).detach().float()
+    return weight.transpose(0, 1) if layer.inputs is not None and layer.input_axis == 0 else weight
 
 
 def _over_producers(network: nn.Module, coupling: Coupling, measure: _Measure) -> torch.Tensor:
@@ -158,7 +159,7 @@ def _over_producers(network: nn.Module, coupling: Coupling, measure: _Measure) -
     device = next(network.parameters()).device
     total = torch.zeros(coupling.channels + 1, device=device)
     for layer in coupling.layers:
-        if layer.kind != "norm":
+        if layer.weight and layer.kind not in ("norm", "layer_norm"):
             total.index_add_(0, layer.outputs.to(device), measure(_weight(network, layer).flatten(1)))
     return total[:-1]
 

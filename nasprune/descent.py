@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import Artifact, network_settings
-from nasprune.cost import macs_cost
+from nasprune.cost import macs_cost, measured_macs
 from nasprune.data.batches import Augmentation
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.lessons import Lessons
@@ -140,22 +141,27 @@ class Descent:
         Raises:
             SettingsError: if a budget cannot be reached, or the budgets do not fall.
         """
-        cost = macs_cost(self.couple(self.dense.network))
+        coupling = self.coupling
+        cost = macs_cost(coupling)
         for budget in budgets:
             check_budget(budget, cost)
         if sorted(set(budgets), reverse=True) != list(budgets):
             raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before")
+        if reached is not None:
+            coupling = coupling.after(coupling.first_channels(reached.record["widths"]))
         network = self.compute.place(copy.deepcopy((reached or self.dense).network))
         for budget in budgets:
-            pruned = self._reach(network, budget, session(budget))
+            pruned = self._reach(network, coupling, budget, session(budget))
             network = copy.deepcopy(pruned.network)
+            coupling = self.coupling.after(self.coupling.first_channels(pruned.widths))
             yield pruned
 
-    def finish(self, derived: nn.Module, budget: float, session: Session) -> Pruned:
+    def finish(self, derived: nn.Module, widths: dict[str, int], budget: float, session: Session) -> Pruned:
         """Re-calibrate, tune and evaluate a network that was just cut, whichever way.
 
         Args:
             derived: The smaller network; it becomes the finished one.
+            widths: Channels each group kept.
             budget: The share of the dense MACs that was wanted.
             session: Reports and checkpoints, phase "tune".
         """
@@ -171,12 +177,11 @@ class Descent:
             derived, self.lessons, tuning, self.compute,
             phase="tune", seed=self.seed, session=session, first_epoch=searched,
         )  # fmt: skip
-        coupling = self.couple(derived)
-        macs = macs_cost(coupling).full
+        macs = measured_macs(derived, self.data.image_size)
         return Pruned(
             network=derived,
             budget=budget,
-            widths={group.name: group.size for group in coupling.groups},
+            widths=widths,
             macs=macs,
             macs_ratio=macs / self.dense.record["macs"],
             params=count_parameters(derived),
@@ -186,14 +191,14 @@ class Descent:
             seconds=time.monotonic() - start,
         )
 
-    def couple(self, network: nn.Module) -> Coupling:
-        """The coupling of the dense network, or of one on its way down."""
-        return couple(network, network_settings(self.dense.record))
+    @functools.cached_property
+    def coupling(self) -> Coupling:
+        """The coupling of the dense network."""
+        return couple(self.dense.network, network_settings(self.dense.record))
 
-    def _reach(self, network: nn.Module, budget: float, session: Session) -> Pruned:
-        """From a network, which is used up, to the finished one of a budget."""
+    def _reach(self, network: nn.Module, coupling: Coupling, budget: float, session: Session) -> Pruned:
+        """From a network, which is used up, and its coupling to the finished one of a budget."""
         start = time.monotonic()
-        coupling = self.couple(network)
         cost = macs_cost(coupling).to(self.compute.device)
         share = min(1.0, budget * self.dense.record["macs"] / cost.full)
         settings = dataclasses.replace(self.settings.search, epochs=self.settings.epochs(budget)[0])
@@ -201,7 +206,7 @@ class Descent:
             network, coupling, cost, self.lessons, share, settings, self.compute, seed=self.seed, session=session
         )
         cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share)
-        pruned = self.finish(derive(network, coupling, cut.kept), budget, session)
+        pruned = self.finish(derive(network, coupling, cut.kept), coupling.widths(cut.kept), budget, session)
         if pruned.macs != round(float(cut.macs)):
             raise NetworkError(
                 f"the cut network has {pruned.macs} MACs where {float(cut.macs):.0f} were predicted; please report this"

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.func import functional_call
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from torch import nn
 
     from nasprune.coupling import Coupling
@@ -18,7 +22,8 @@ class MaskedNetwork:
 
     A channel is silenced where it is read: the columns of every layer that takes it are multiplied by its
     mask. Between there and where it is made, all operations treat channels one by one, so this equals
-    masking the channel itself; and with masks of 0 and 1 it equals removing it.
+    masking the channel itself; and with masks of 0 and 1 it equals removing it. A layer norm alone lets channels
+    meet on the way; its mean and variance are weighted by the mask.
 
     Args:
         network: The network `coupling` was found in; its weights and batch-norm statistics train as usual.
@@ -28,16 +33,29 @@ class MaskedNetwork:
     def __init__(self, network: nn.Module, coupling: Coupling) -> None:
         self.network = network
         self._columns: dict[str, tuple[torch.Tensor, tuple[int, ...]]] = {}
+        self._normed: dict[str, torch.Tensor] = {}
         for layer in coupling.layers:
-            if layer.inputs is None or bool((layer.inputs == coupling.channels).all()):
+            read = layer.outputs if layer.kind == "layer_norm" else layer.inputs
+            if read is None or bool((read == coupling.channels).all()):
                 continue
-            weight = network.get_parameter(f"{layer.name}.weight")
-            shape = (1, -1) + (1,) * (weight.dim() - 2)
-            self._columns[f"{layer.name}.weight"] = (layer.inputs.to(weight.device), shape)
+            weight = network.get_parameter(layer.weight)
+            read = read.to(weight.device)
+            if layer.kind == "layer_norm":
+                self._normed[layer.weight] = read
+                continue
+            shape = [1] * weight.dim()
+            shape[layer.input_axis] = -1
+            self._columns[layer.weight] = (read, tuple(shape))
 
     def __call__(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes) of images (B, 3, H, W) under mask (C,); gradients flow to both."""
-        return cast("torch.Tensor", functional_call(self.network, self.weights(mask), (images,)))
+        weights = self.weights(mask)
+        if not self._normed:
+            return cast("torch.Tensor", functional_call(self.network, weights, (images,)))
+        padded = torch.cat([mask, mask.new_ones(1)])
+        norms = {name: self.network.get_parameter(name) * 1 for name in self._normed}  # tensors to know them by
+        with _MaskedLayerNorms({id(norms[name]): padded[at] for name, at in self._normed.items()}):
+            return cast("torch.Tensor", functional_call(self.network, {**weights, **norms}, (images,)))
 
     def weights(self, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """The weights that the network runs with under mask (C,), by name."""
@@ -46,3 +64,40 @@ class MaskedNetwork:
             name: self.network.get_parameter(name) * padded[columns].reshape(shape)
             for name, (columns, shape) in self._columns.items()
         }
+
+
+class _MaskedLayerNorms(TorchFunctionMode):
+    """Inside, layer norms whose weight is known here weigh their statistics by a mask (C,)."""
+
+    def __init__(self, masks: dict[int, torch.Tensor]) -> None:
+        super().__init__()
+        self._masks = masks
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        if func is F.layer_norm:
+            return self._layer_norm(*args, **(kwargs or {}))  # type: ignore[arg-type]
+        return func(*args, **(kwargs or {}))
+
+    def _layer_norm(
+        self,
+        x: torch.Tensor,
+        normalized_shape: list[int],
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> torch.Tensor:
+        mask = self._masks.get(id(weight))
+        if mask is None or weight is None:
+            return F.layer_norm(x, normalized_shape, weight, bias, eps)
+        x, mask = x.to(weight.dtype), mask.to(weight.dtype)
+        count = mask.sum()
+        centred = x - (x * mask).sum(-1, keepdim=True) / count
+        variance = (centred.square() * mask).sum(-1, keepdim=True) / count
+        normed: torch.Tensor = centred * torch.rsqrt(variance + eps) * weight
+        return normed if bias is None else normed + bias

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -12,27 +14,21 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from nasprune.coupling import Coupling, find_coupling
 from nasprune.errors import NetworkError, SettingsError
+from nasprune.proof import proven
 from nasprune.surgery import derive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 HEADS = ("original", "pooled")
+RESNET10 = "resnet10"
+_WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": False}  # heads that only serve training
+_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"googlenet": _WITHOUT_AUXILIARY, "inception_v3": _WITHOUT_AUXILIARY}
 
 
-def _resnet10(*, num_classes: int) -> nn.Module:
-    """One basic block a stage: the smallest residual network of torchvision's own building blocks."""
-    return cast("nn.Module", ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes))
-
-
-BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
-    "resnet10": _resnet10,
-    "resnet18": models.resnet18,
-    "resnet34": models.resnet34,
-    "resnet50": models.resnet50,
-    "vgg16": models.vgg16,
-    "vgg16_bn": models.vgg16_bn,
-}
+def torchvision_names() -> list[str]:
+    """All classification networks of torchvision."""
+    return cast("list[str]", models.list_models(module=models))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +36,8 @@ class NetworkSettings:
     """Which network, before any pruning.
 
     Attributes:
-        network: A name from `BUILDERS`.
+        network: "resnet10", a name of torchvision's, "timm:NAME", or "package.module:function", a function that
+            takes `num_classes` and returns a module.
         head: "original", or "pooled" to replace VGG's three linear layers (most of its parameters) by
             global average pooling and one linear layer. Residual networks are pooled as they are.
         classes: Number of classes.
@@ -53,10 +50,15 @@ class NetworkSettings:
     image_size: int
 
     def __post_init__(self) -> None:
-        if self.network not in BUILDERS:
-            raise SettingsError(f"network '{self.network}' given; expected one of {', '.join(BUILDERS)}")
+        if ":" not in self.network and self.network != RESNET10 and self.network not in torchvision_names():
+            raise SettingsError(
+                f"network '{self.network}' given; expected resnet10, a classification network of torchvision "
+                "(resnet18, resnet34, vgg16_bn, mobilenet_v3_small, ...), timm:NAME or package.module:function"
+            )
         if self.head not in HEADS:
             raise SettingsError(f"head '{self.head}' given; expected one of {', '.join(HEADS)}")
+        if self.head == "pooled" and not self.network.startswith("vgg"):
+            raise SettingsError(f"head 'pooled' given with {self.network}; it is for VGG networks, use original")
         if self.classes < 2:
             raise SettingsError(f"{self.classes} classes given; expected at least 2")
         least = 32 if self.network.startswith("vgg") else 16
@@ -68,21 +70,80 @@ class NetworkSettings:
 
 
 def build(settings: NetworkSettings, *, seed: int = 0) -> nn.Module:
-    """The dense network with its initial weights, drawn from `seed`."""
+    """The dense network with its initial weights, drawn from `seed`.
+
+    Raises:
+        SettingsError: if there is no such network.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = BUILDERS[settings.network](num_classes=settings.classes)
+        network = _build(settings.network, settings.classes)
         if settings.head == "pooled" and isinstance(network, models.VGG):
             network.avgpool = nn.AdaptiveAvgPool2d(1)
             network.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, settings.classes))
     return network
 
 
-def couple(network: nn.Module, settings: NetworkSettings) -> Coupling:
-    """The groups of a network, traced at the image size of its settings."""
+def _build(name: str, classes: int) -> nn.Module:
+    if name == RESNET10:  # one basic block a stage: the smallest network of torchvision's own residual blocks
+        return cast("nn.Module", ResNet(BasicBlock, [1, 1, 1, 1], num_classes=classes))
+    source, colon, rest = name.partition(":")
+    if not colon:
+        return cast("nn.Module", models.get_model(name, num_classes=classes, **_ARGUMENTS.get(name, {})))
+    return _from_timm(rest, classes) if source == "timm" else _from_function(source, rest, classes)
+
+
+def _from_timm(name: str, classes: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise SettingsError(f"network 'timm:{name}' given, but timm is not installed; pip install 'timm'") from error
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+    except RuntimeError as error:
+        raise SettingsError(f"network 'timm:{name}' given, but timm says: {error}; see timm.list_models()") from error
+    return network
+
+
+def _from_function(module: str, function: str, classes: int) -> nn.Module:
+    given = f"network '{module}:{function}' given"
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"{given}, but {error}; expected package.module:function on the Python path") from error
+    try:
+        takes = inspect.signature(make).parameters
+        network = make(num_classes=classes) if "num_classes" in takes else make()
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{given}, but calling it failed: {error}; expected a function of num_classes") from error
+    if not isinstance(network, nn.Module):
+        raise SettingsError(f"{given}, which returned {type(network).__name__}; expected a torch.nn.Module")
+    return network
+
+
+def _example(settings: NetworkSettings, network: nn.Module) -> torch.Tensor:
     device = next(network.parameters()).device
-    size = settings.image_size
-    return find_coupling(network, torch.zeros(2, 3, size, size, device=device))
+    return torch.zeros(2, 3, settings.image_size, settings.image_size, device=device)
+
+
+def couple(network: nn.Module, settings: NetworkSettings) -> Coupling:
+    """The groups of a dense network, traced at the image size of its settings and tried on a copy of it.
+
+    Raises:
+        NetworkError: if it cannot be pruned, or makes other logits than its settings have classes.
+    """
+    example = _example(settings, network)
+    coupling = proven(network, find_coupling(network, example), example)
+    training = network.training
+    with torch.no_grad():
+        logits = network.eval()(example)
+    network.train(training)
+    if logits.shape != (2, settings.classes):
+        raise NetworkError(
+            f"{settings.network} makes an output of {tuple(logits.shape)} from 2 images; expected (2, "
+            f"{settings.classes}), one logit a class"
+        )
+    return coupling
 
 
 def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> nn.Module:
@@ -93,7 +154,9 @@ def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> n
     """
     with torch.device("meta"):  # shapes only: initial weights would be drawn for nothing
         network = build(settings)
-    coupling = couple(network, settings)
+    coupling = find_coupling(network, _example(settings, network))
+    if any(group.name not in widths for group in coupling.groups):  # are these the ones that cannot be cut?
+        coupling = couple(build(settings), settings)
     try:
         kept = coupling.first_channels(widths)
     except ValueError as error:
@@ -104,9 +167,3 @@ def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> n
 def count_parameters(network: nn.Module) -> int:
     """Trainable numbers in the network."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def last_linear(network: nn.Module) -> str:
-    """Dotted name of the layer that makes the logits, in all networks here the last linear one."""
-    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    return names[-1]

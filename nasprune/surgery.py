@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from nasprune.coupling.result import whole_groups_leave
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nasprune.coupling import Coupling
 
 
@@ -17,38 +21,63 @@ def derive(network: nn.Module, coupling: Coupling, kept: torch.Tensor) -> nn.Mod
 
     Args:
         network: The network `coupling` was found in; left as it is.
-        coupling: Its groups and layers.
+        coupling: Its groups, layers and axes.
         kept: (C,) bool, at least one channel in every group.
     """
-    derived = copy.deepcopy(network)
-    padded = torch.cat([kept.detach().cpu(), torch.ones(1, dtype=torch.bool)])
-    for layer in coupling.layers:
-        module = derived.get_submodule(layer.name)
-        rows = padded[layer.outputs].nonzero().flatten()
-        columns = None if layer.inputs is None else padded[layer.inputs].nonzero().flatten()
-        _slice(module, rows, columns)
+    stays = torch.cat([kept.detach().cpu(), torch.ones(1, dtype=torch.bool)])
+    slices: dict[str, dict[int, torch.Tensor]] = {}
+    for axis in coupling.axes:
+        slices.setdefault(axis.tensor, {})[axis.axis] = stays[axis.channels].nonzero().flatten()
+    with torch.no_grad():
+        smaller = {name: _sliced(_tensor(network, name), places) for name, places in slices.items()}
+    # Copied around the tensors that change, which may be most of the memory.
+    memo = {id(_tensor(network, name)): tensor for name, tensor in smaller.items()}
+    derived = copy.deepcopy(network, memo)
+    for name in {name.rpartition(".")[0] for name in slices}:
+        _describe(derived.get_submodule(name), network.get_submodule(name))
     return derived
 
 
-def _slice(module: nn.Module, rows: torch.Tensor, columns: torch.Tensor | None) -> None:
-    """Keep only these rows (outputs) and columns (inputs) of a module's weights, in place."""
-    for name, parameter in module.named_parameters(recurse=False):
-        values = parameter.detach().index_select(0, rows.to(parameter.device))
-        if name == "weight" and columns is not None:
-            values = values.index_select(1, columns.to(parameter.device))
-        setattr(module, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
-    for name, buffer in module.named_buffers(recurse=False):
-        if buffer.dim():  # a norm's statistics; its count of batches is a scalar
-            setattr(module, name, buffer.index_select(0, rows.to(buffer.device)))
-    if isinstance(module, nn.Conv2d):
-        module.out_channels = len(rows)
-        if columns is None:
-            module.in_channels = module.groups = len(rows)
-        else:
-            module.in_channels = len(columns)
+def _tensor(network: nn.Module, name: str) -> torch.Tensor:
+    module, _, own = name.rpartition(".")
+    found: torch.Tensor = getattr(network.get_submodule(module), own)
+    return found
+
+
+def _sliced(tensor: torch.Tensor, places: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    values = tensor.detach()
+    for axis, chosen in places.items():
+        values = values.index_select(axis, chosen.to(values.device))
+    if values.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        values = values.contiguous(memory_format=torch.channels_last)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(values, requires_grad=tensor.requires_grad)
+    return values
+
+
+def _describe(module: nn.Module, before: nn.Module) -> None:
+    """Bring a module's own account of its shapes in line with its weights.
+
+    Convolutions compute with their `groups` and layer norms with their `normalized_shape`; the rest is for readers.
+    """
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        return
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        module.out_channels = weight.shape[0]
+        if whole_groups_leave(module.groups, _tensor(before, "weight").shape):
+            module.groups = module.groups * len(weight) // len(_tensor(before, "weight"))
+        module.in_channels = weight.shape[1] * module.groups
+    elif isinstance(module, nn.ConvTranspose2d):
+        module.in_channels, module.out_channels = weight.shape[:2]
     elif isinstance(module, nn.Linear):
-        module.out_features = len(rows)
-        if columns is not None:
-            module.in_features = len(columns)
-    elif isinstance(module, nn.BatchNorm2d):
-        module.num_features = len(rows)
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, nn.GroupNorm):
+        module.num_groups = module.num_groups * len(weight) // len(_tensor(before, "weight"))
+        module.num_channels = len(weight)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(weight)
+    elif hasattr(module, "num_features"):
+        module.num_features = len(weight)  # type: ignore[assignment]

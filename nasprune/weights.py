@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from nasprune.errors import ArtifactError, SettingsError
-from nasprune.networks import last_linear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,7 @@ _VGG_HEAD = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3",
 def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint: str | None = None) -> None:
     """Load `source` into `network` in place; "scratch" leaves it as it was built.
 
-    The last linear layer stays as built where it has another number of classes.
+    The layer that makes the logits stays as built where it has another number of classes.
 
     Args:
         network: Dense, as built.
@@ -54,8 +53,7 @@ def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint
     if source == IMAGENET:
         weights = _torchvision_names(weights, network)
     own = network.state_dict()
-    head = last_linear(network)
-    for key in (f"{head}.weight", f"{head}.bias"):
+    for key in _head(own):
         if key not in weights or weights[key].shape != own[key].shape:
             weights[key] = own[key]
     weights |= {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
@@ -64,6 +62,13 @@ def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ArtifactError(f"weights in {path} do not fit {name}: {reason}") from error
+
+
+def _head(own: Mapping[str, torch.Tensor]) -> list[str]:
+    """Weight and bias of the layer that makes the logits: the last one with more than a vector's worth of weights."""
+    weight = [name for name, value in own.items() if value.dim() > 1][-1]
+    bias = weight.removesuffix("weight") + "bias"
+    return [weight, bias] if bias in own else [weight]
 
 
 def _download(name: str, endpoint: str | None) -> Path:

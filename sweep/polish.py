@@ -85,7 +85,8 @@ def polish(settings: StudySettings, point: str, dense_key: str) -> None:
     checkpoints = settings.directory / "trials" / name
     identity = settings_hash({"point": name, "settings": settings.identity(), "dense": dense_key})
     descent = descent_from(dense, data, how, compute, seed=settings.seed)
-    tuned = descent.finish(start.network, start.record["budget"], Session(checkpoints, identity=identity))
+    session = Session(checkpoints, identity=identity)
+    tuned = descent.finish(start.network, start.record["widths"], start.record["budget"], session)
     record = {
         **start.record,
         **tuned.measures(),

@@ -1,0 +1,81 @@
+"""The network's graph, from torch.export.
+
+torch.export runs the network's own Python code on shapes alone, so control flow, attribute look-ups and helper
+functions need no understanding; what remains is a list of some hundred known ATen operations. torch.fx's symbolic
+tracing hands proxies to that code instead and fails wherever it asks a tensor for a truth value or a size.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from nasprune.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A graph of ATen operations, and which of its inputs are the network's own tensors.
+
+    Attributes:
+        graph: Nodes in the order of execution; `meta["val"]` holds shapes.
+        tensors: Names of parameters and buffers, by the name of their node.
+    """
+
+    graph: torch.fx.Graph
+    tensors: Mapping[str, str]
+
+
+def export(network: nn.Module, example: torch.Tensor) -> Exported:
+    """The graph of `network` in evaluation mode on an input like `example` (B, C, H, W).
+
+    Raises:
+        NetworkError: if the network cannot be exported, with torch's reason.
+    """
+    training = {module: module.training for module in network.modules()}
+    network.eval()  # batch norm's running statistics must not move
+    logging.getLogger("torch._export").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own code about itself
+            program = torch.export.export(network, (example,), strict=False)
+    except Exception as error:  # whatever the network's own code raises
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise NetworkError(
+            f"{type(network).__name__} does not trace on an input of {tuple(example.shape)}: {lines[0]}; "
+            "expected a network whose steps do not depend on the images' values"
+        ) from error
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    signature = program.graph_signature
+    tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    return Exported(graph=program.graph, tensors=tensors)
+
+
+def shape(node: torch.fx.Node) -> tuple[int, ...]:
+    """The shape of a node's tensor."""
+    return tuple(int(side) for side in node.meta["val"].shape)
+
+
+def module_of(node: torch.fx.Node) -> str:
+    """Dotted name of the module whose code ran the operation; "" at the top."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def operation(node: torch.fx.Node) -> str:
+    """Name of the operation, the same in and out of place: `aten.add_.Tensor` is "add"."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        name = str(node.target.overloadpacket.__name__)
+        return name.rstrip("_") if not name.startswith("_") else name
+    return str(getattr(node.target, "__name__", node.target))

@@ -1,0 +1,125 @@
+"""What is known while the graph is walked, and how channels are tied or told to stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nasprune.coupling.exporting import Exported, module_of, shape
+from nasprune.coupling.numbering import FIXED, Numbering
+
+if TYPE_CHECKING:
+    import torch
+
+    from nasprune.coupling.numbering import Numbers
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Numbers along one axis of a tensor."""
+
+    axis: int
+    numbers: Numbers
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A parameter or buffer that no operation has changed yet."""
+
+    name: str
+
+
+Value = Channels | Leaf | list[Any] | None
+"""What is known of a node; None where all its channels stay, a list for several tensors."""
+
+
+@dataclass(kw_only=True)
+class Call:
+    """What was learnt of one use of a module with weights; see `coupling.Layer` for the fields."""
+
+    name: str
+    weight: str
+    kind: Literal["conv", "depthwise", "linear", "norm", "layer_norm"]
+    outputs: Numbers
+    inputs: Numbers | None
+    input_axis: int = 1
+    fixed_inputs: int = 1
+    multiply_adds: int = 0
+
+
+@dataclass
+class Follower:
+    """Walks the graph once."""
+
+    exported: Exported
+    numbering: Numbering = field(default_factory=Numbering)
+    calls: list[Call] = field(default_factory=list)
+    axes: dict[tuple[str, int], Numbers] = field(default_factory=dict)
+    values: dict[torch.fx.Node, Value] = field(default_factory=dict)
+    made: dict[str, Numbers] = field(default_factory=dict)
+
+    def value(self, node: torch.fx.Node) -> Channels | list[Any] | None:
+        """Of an operand: a parameter that has one axis gets numbers of its own, which are nobody's yet."""
+        value = self.values[node]
+        if not isinstance(value, Leaf):
+            return value
+        sides = shape(node)
+        long = [axis for axis, side in enumerate(sides) if side > 1]
+        if len(long) != 1:
+            self.fix_leaf(value.name, sides)
+            return None
+        numbers = self.numbering.fresh(sides[long[0]], "")
+        self.bind(value.name, long[0], numbers)
+        return Channels(long[0], numbers)
+
+    def bind(self, tensor: str, axis: int, numbers: Numbers) -> None:
+        """Let numbers run along the axis of a parameter or buffer."""
+        known = self.axes.setdefault((tensor, axis), numbers)
+        if known is not numbers:
+            self.numbering.merge(known, numbers)
+
+    def fix_leaf(self, tensor: str, sides: tuple[int, ...]) -> None:
+        """A parameter or buffer keeps its shape."""
+        for axis, side in enumerate(sides):
+            if side > 1:
+                self.bind(tensor, axis, np.full(side, FIXED))
+
+    def fix(self, node: torch.fx.Node, reason: str) -> None:
+        """The channels of an operand stay."""
+        value = self.values[node]
+        if isinstance(value, Leaf):
+            self.fix_leaf(value.name, shape(node))
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, Channels):
+                self.numbering.fix(one.numbers, reason)
+
+    def stay(self, node: torch.fx.Node, why: str) -> Value:
+        """All channels that meet here stay, and those of the result."""
+        for source in node.all_input_nodes:
+            self.fix(source, f"{why} at {module_of(node) or node.name}")
+        return None
+
+    def bundle(self, bundles: Numbers) -> None:
+        """Merge along the last axis: (bundles, members)."""
+        for member in range(1, bundles.shape[1]):
+            self.numbering.merge(bundles[:, 0].copy(), bundles[:, member].copy())
+
+    @property
+    def batch(self) -> int:
+        """Images in the example."""
+        for node in self.exported.graph.nodes:
+            if node.op == "placeholder" and node.name not in self.exported.tensors:
+                return shape(node)[0]
+        raise AssertionError("a graph without an input")
+
+    def uses(self) -> list[Numbers]:
+        """Every vector along which it matters how often a channel appears."""
+        found = [call.outputs for call in self.calls] + [call.inputs for call in self.calls if call.inputs is not None]
+        return found + list(self.axes.values())
+
+
+def module_name(tensor: str) -> str:
+    """Of a parameter or buffer: the dotted name of its module."""
+    return tensor.rpartition(".")[0] or tensor

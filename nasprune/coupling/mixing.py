@@ -1,0 +1,198 @@
+"""Convolutions, linear layers and norms: the operations with weights, whose axes they name."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nasprune.coupling.exporting import module_of, operation, shape
+from nasprune.coupling.following import Call, Channels, Leaf, module_name
+from nasprune.coupling.numbering import FIXED
+from nasprune.coupling.result import whole_groups_leave
+
+if TYPE_CHECKING:
+    import torch
+
+    from nasprune.coupling.following import Follower, Value
+    from nasprune.coupling.numbering import Numbers
+
+
+def convolution(f: Follower, node: torch.fx.Node) -> Value:
+    """Plain, grouped, depthwise and transposed convolution."""
+    images, kernel = node.all_input_nodes[:2]
+    transposed, groups = _kind(node)
+    sides, made = shape(kernel), shape(node)[1]
+    cost = math.prod(sides[2:]) * math.prod((shape(images) if transposed else shape(node))[2:])
+    weight = _weight(f, node, 1)
+    if weight is None or len(shape(images)) != len(sides) or (transposed and groups > 1):
+        why = "a convolution with computed weights" if weight is None else "a convolution of an unusual kind"
+        _count_only(f, node, sides, cost)
+        return f.stay(node, why)
+    source = _on_axis(f, images, 1, node)
+    producer = module_name(weight)
+    if groups == 1:
+        outputs = _outputs(f, weight, made, producer)
+        inside, outside = (0, 1) if transposed else (1, 0)
+        _mixing(f, weight, "conv", outputs, source, cost, inside=inside, outside=outside)
+    elif whole_groups_leave(groups, sides):
+        bundles = source.reshape(groups, -1)
+        f.bundle(bundles)
+        outputs = np.repeat(bundles[:, 0], made // groups)
+        f.bind(weight, 0, outputs)
+        f.calls.append(
+            Call(
+                name=producer, weight=weight, kind="depthwise", outputs=outputs, inputs=None,
+                fixed_inputs=sides[1], multiply_adds=cost,
+            )
+        )  # fmt: skip
+    else:  # every group loses the same of its channels
+        f.bundle(source.reshape(groups, -1).T)
+        outputs = np.tile(_outputs(f, weight, made // groups, producer), groups)
+        _mixing(f, weight, "conv", outputs, source[: sides[1]], cost)
+    _bias(f, node, 2, outputs)
+    return Channels(1, outputs)
+
+
+def _kind(node: torch.fx.Node) -> tuple[bool, int]:
+    """Whether a convolution is transposed, and its number of groups, from its arguments."""
+    name = operation(node)
+    if name == "convolution":
+        return bool(node.args[6]), _integer(node.args[8])
+    place = 6
+    given = node.args[place] if len(node.args) > place else node.kwargs.get("groups", 1)
+    return name == "conv_transpose2d", _integer(given)
+
+
+def _integer(argument: object) -> int:
+    assert isinstance(argument, int)  # noqa: S101 (for the type checker)
+    return argument
+
+
+def _mixing(
+    f: Follower, weight: str, kind: Literal["conv", "linear"], outputs: Numbers, inputs: Numbers, cost: int,
+    *, inside: int = 1, outside: int = 0,
+) -> None:  # fmt: skip
+    f.bind(weight, outside, outputs)
+    f.bind(weight, inside, inputs)
+    f.calls.append(
+        Call(
+            name=module_name(weight), weight=weight, kind=kind, outputs=outputs, inputs=inputs, input_axis=inside,
+            multiply_adds=cost,
+        )
+    )  # fmt: skip
+
+
+def linear(f: Follower, node: torch.fx.Node) -> Value:
+    """A linear layer over the last axis, at any number of positions."""
+    rows, kernel = node.all_input_nodes[:2]
+    weight = _weight(f, node, 1)
+    last = len(shape(rows)) - 1
+    cost = math.prod(shape(rows)[:-1]) // f.batch
+    if weight is None:
+        _count_only(f, node, shape(kernel), cost)
+        return f.stay(node, "a linear layer with computed weights")
+    source = _on_axis(f, rows, last, node)
+    outputs = _outputs(f, weight, shape(kernel)[0], module_name(weight))
+    _mixing(f, weight, "linear", outputs, source, cost)
+    _bias(f, node, 2, outputs)
+    return Channels(last, outputs)
+
+
+def _count_only(f: Follower, node: torch.fx.Node, sides: tuple[int, ...], cost: int) -> None:
+    """Multiply-adds of a layer whose weights cannot shrink."""
+    fixed_out, fixed_in = np.full(sides[0], FIXED), np.full(sides[1], FIXED)
+    name = module_of(node)
+    f.calls.append(Call(name=name, weight="", kind="conv", outputs=fixed_out, inputs=fixed_in, multiply_adds=cost))
+
+
+def _norm_call(f: Follower, weight: str | None, kind: Literal["norm", "layer_norm"], numbers: Numbers) -> None:
+    if weight is not None:
+        name = module_name(weight)
+        f.calls.append(Call(name=name, weight=weight, kind=kind, outputs=numbers, inputs=None))
+
+
+def batch_norm(f: Follower, node: torch.fx.Node) -> Value:
+    """Batch and instance norm: channel by channel."""
+    numbers = _on_axis(f, node.all_input_nodes[0], 1, node)
+    for place in (1, 2, 3, 4):
+        _bias(f, node, place, numbers)
+    _norm_call(f, _weight(f, node, 1), "norm", numbers)
+    return Channels(1, numbers)
+
+
+def layer_norm(f: Follower, node: torch.fx.Node) -> Value:
+    """Over the channels, whose statistics the masked network then weighs; or over positions."""
+    source = node.all_input_nodes[0]
+    value = f.value(source)
+    sides: Any = node.args[1]
+    last = len(shape(source)) - 1
+    weight = _weight(f, node, 2)
+    if not isinstance(value, Channels):
+        return None
+    if value.axis < last and len(sides) == 1:
+        _fix_norm_weights(f, node)
+        return value
+    if len(sides) > 1 or weight is None:
+        _fix_norm_weights(f, node)
+        return f.stay(node, "layer_norm over channels and positions, or without weights,")
+    _bias(f, node, 2, value.numbers)
+    _bias(f, node, 3, value.numbers)
+    _norm_call(f, weight, "layer_norm", value.numbers)
+    return value
+
+
+def _fix_norm_weights(f: Follower, node: torch.fx.Node) -> None:
+    for given in node.args[2:4]:
+        if isinstance(given, torch.fx.Node):
+            f.fix(given, "")
+
+
+def group_norm(f: Follower, node: torch.fx.Node) -> Value:
+    """Whole groups of channels leave, so that the statistics of the others stay as they are."""
+    source = node.all_input_nodes[0]
+    numbers = _on_axis(f, source, 1, node)
+    f.bundle(numbers.reshape(_integer(node.args[1]), -1))
+    for place in (2, 3):
+        _bias(f, node, place, numbers)
+    _norm_call(f, _weight(f, node, 2), "norm", numbers)
+    return Channels(1, numbers)
+
+
+def _weight(f: Follower, node: torch.fx.Node, place: int) -> str | None:
+    """Full name of the weight, if it is a plain parameter or buffer."""
+    given = node.args[place] if len(node.args) > place else None
+    value = f.values.get(given) if isinstance(given, torch.fx.Node) else None
+    return value.name if isinstance(value, Leaf) else None
+
+
+def _outputs(f: Follower, weight: str, count: int, producer: str) -> Numbers:
+    """Fresh numbers for what a weight makes, the same at every use of it."""
+    if weight not in f.made:
+        f.made[weight] = f.numbering.fresh(count, producer)
+    return f.made[weight]
+
+
+def _bias(f: Follower, node: torch.fx.Node, place: int, numbers: Numbers) -> None:
+    given = node.args[place] if len(node.args) > place else None
+    if not isinstance(given, torch.fx.Node):
+        return
+    value = f.values[given]
+    if isinstance(value, Leaf):
+        f.bind(value.name, 0, numbers)
+    elif isinstance(value, Channels):
+        f.numbering.merge(numbers, value.numbers)
+    else:
+        f.numbering.fix(numbers, "its bias is computed")
+
+
+def _on_axis(f: Follower, node: torch.fx.Node, axis: int, reader: torch.fx.Node) -> Numbers:
+    """The numbers along an axis of an operand, which must be where its channels are."""
+    value = f.value(node)
+    count = shape(node)[axis]
+    if isinstance(value, Channels):
+        if value.axis == axis:
+            return value.numbers
+        f.fix(node, f"{operation(reader)} mixes another axis at {module_of(reader) or reader.name}")
+    return np.full(count, FIXED)

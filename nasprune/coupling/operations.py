@@ -1,0 +1,39 @@
+"""Names of ATen operations, by what they do to channels. In-place forms have the same name."""
+
+ENTRYWISE = frozenset({
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
+    "hardtanh", "sigmoid", "log_sigmoid", "tanh", "softplus", "softsign", "threshold", "clamp",
+    "clamp_min", "clamp_max",
+    "add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "maximum", "minimum", "where", "lerp", "pow", "sqrt",
+    "rsqrt", "square", "exp", "expm1", "log", "log1p", "abs", "neg", "sign", "reciprocal", "erf", "sin", "cos", "floor",
+    "round", "dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias", "to", "_to_copy",
+    "type_as", "bernoulli", "nan_to_num", "lift_fresh_copy", "eq", "ne", "lt", "le", "gt", "ge", "logical_not",
+})  # fmt: skip
+OVER_POSITIONS = frozenset({
+    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "upsample_nearest1d",
+    "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d", "grid_sampler",
+    "pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d", "max_pool2d_with_indices",
+    "lp_pool2d",
+})  # fmt: skip
+MOVES = frozenset({
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "permute", "transpose", "t", "movedim", "unsqueeze",
+    "squeeze", "expand", "expand_as", "flip", "roll", "cat", "concat", "stack", "repeat", "repeat_interleave", "tile",
+    "chunk", "tensor_split", "unbind", "split", "split_with_sizes", "slice", "select", "narrow", "rot90",
+    "swapaxes", "broadcast_to", "numpy_T", "mT", "channel_shuffle", "native_channel_shuffle", "pixel_unshuffle",
+})  # fmt: skip
+CUT_FROM = frozenset({"split", "split_with_sizes", "slice", "select", "narrow", "unbind", "tensor_split"})
+REDUCTIONS = frozenset({
+    "mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm",
+    "logsumexp", "prod", "argmax", "argmin",
+})  # fmt: skip
+ALONG_AN_AXIS = frozenset({"softmax", "_softmax", "log_softmax", "normalize", "glu"})
+STAY = frozenset({
+    "matmul", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention", "addmm", "index", "gather", "topk",
+    "cumsum", "sort", "local_response_norm", "unfold", "im2col", "col2im", "fold", "embedding", "rms_norm", "bilinear",
+    "linalg_norm", "cdist", "outer", "masked_fill",
+})  # fmt: skip
+CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "conv_transpose2d", "convolution"})
+MAKE = frozenset({"zeros", "ones", "full", "arange", "zeros_like", "ones_like", "full_like", "empty", "linspace",
+                  "rand", "randn", "rand_like", "new_zeros", "new_ones", "new_full", "scalar_tensor", "eye", "meshgrid",
+                  "new_empty", "empty_like"})  # fmt: skip

@@ -1,0 +1,89 @@
+"""What each operation does to the channels of its tensors.
+
+Every tensor on the way has at most one axis of channels, with one provisional number per entry. An operation's rule
+says what becomes of them. Rules fall into few kinds, and an operation of no kind is an error, never a guess:
+
+- entry by entry: operands are aligned as they broadcast, and their channels merged;
+- moves (views, transposes, joins, splits): the operation itself is run on a tensor of numbers;
+- channel by channel over positions: pooling, padding, resizing;
+- mixing: convolutions, linear layers and norms, which name the axes of their weights;
+- understood, but of such a kind that the channels must stay: reductions and softmax over channels, attention.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nasprune.coupling import elementwise, mixing, moves, operations
+from nasprune.coupling.exporting import module_of, operation
+from nasprune.coupling.following import Follower, Leaf, Value
+from nasprune.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+
+    from nasprune.coupling.exporting import Exported
+
+
+def follow(exported: Exported) -> Follower:
+    """Visit every operation.
+
+    Raises:
+        NetworkError: if one is not understood.
+    """
+    follower = Follower(exported)
+    for node in exported.graph.nodes:
+        if node.op == "placeholder":
+            name = exported.tensors.get(node.name)
+            follower.values[node] = None if name is None else Leaf(name)
+        elif node.op == "output":
+            for source in node.all_input_nodes:
+                follower.fix(source, "it makes the network's output")
+        elif node.op == "call_function":
+            follower.values[node] = _visit(follower, node)
+        else:
+            raise _not_understood(node)
+    return follower
+
+
+def _visit(f: Follower, node: torch.fx.Node) -> Value:
+    name = operation(node)
+    if name in _RULES:
+        return _RULES[name](f, node)
+    if name in operations.STAY:
+        return f.stay(node, f"{name} reads across channels")
+    if name in operations.MAKE or all(f.value(source) is None for source in node.all_input_nodes):
+        return None  # whatever it does, no channel that could leave is touched
+    raise _not_understood(node)
+
+
+def _getitem(f: Follower, node: torch.fx.Node) -> Value:
+    several, place = f.values[node.all_input_nodes[0]], node.args[1]
+    return several[place] if isinstance(several, list) and isinstance(place, int) else None
+
+
+_RULES: Mapping[str, Callable[[Follower, torch.fx.Node], Value]] = {
+    "getitem": _getitem,
+    **dict.fromkeys(operations.ENTRYWISE, elementwise.entrywise),
+    **dict.fromkeys(operations.OVER_POSITIONS, elementwise.over_positions),
+    **dict.fromkeys(operations.REDUCTIONS, elementwise.reduce),
+    **dict.fromkeys(operations.ALONG_AN_AXIS, elementwise.along_an_axis),
+    **dict.fromkeys(operations.MOVES, moves.move),
+    "pixel_shuffle": moves.pixel_shuffle,
+    **dict.fromkeys(operations.CONVOLUTIONS, mixing.convolution),
+    "linear": mixing.linear,
+    "batch_norm": mixing.batch_norm,
+    "instance_norm": mixing.batch_norm,
+    "layer_norm": mixing.layer_norm,
+    "group_norm": mixing.group_norm,
+}
+
+
+def _not_understood(node: torch.fx.Node) -> NetworkError:
+    return NetworkError(
+        f"operation {operation(node)} at {module_of(node) or node.name} is not understood on a channel path; expected "
+        "convolutions, linear layers, norms, pooling, activations, sums, products, concatenation, splits and views; "
+        "replace it or prune another network"
+    )
