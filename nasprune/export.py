@@ -15,6 +15,9 @@ from nasprune.errors import ArtifactError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+    import onnxruntime
+
     from nasprune.data.batches import Batches
     from nasprune.data.statistics import Statistics
 
@@ -61,6 +64,32 @@ def export_onnx(network: nn.Module, statistics: Statistics, image_size: int, pat
         )
 
 
+def onnx_session(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A file under ONNX Runtime on the CPU.
+
+    Args:
+        path: The file.
+        threads: How many; 0 leaves the choice to ONNX Runtime.
+
+    Raises:
+        ArtifactError: if ONNX Runtime cannot load the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common type but Exception
+        raise ArtifactError(f"{path} is not a model ONNX Runtime can load: {error}") from error
+
+
+def onnx_logits(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Logits (B, classes) of an exported file for images (B, 3, S, S) in [0, 1]."""
+    (logits,) = onnx_session(path).run(["logits"], {"image": images})
+    return cast("npt.NDArray[np.float32]", logits)
+
+
 def evaluate_onnx(path: Path, batches: Batches) -> float:
     """Accuracy in 0..1 of an exported file under ONNX Runtime, on all images of `batches`.
 
@@ -71,12 +100,7 @@ def evaluate_onnx(path: Path, batches: Batches) -> float:
     Raises:
         ArtifactError: if ONNX Runtime cannot load the file or it has another input.
     """
-    import onnxruntime
-
-    try:
-        runtime = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no common type but Exception
-        raise ArtifactError(f"{path} is not a model ONNX Runtime can load: {error}") from error
+    runtime = onnx_session(path)
     right = 0
     for images, labels in batches.epoch(0):
         (logits,) = runtime.run(["logits"], {"image": images.cpu().numpy()})

@@ -35,21 +35,21 @@ def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Cou
     Raises:
         NetworkError: if no group can be cut, or groups that can be cut alone cannot be cut together.
     """
-    lively = _lively(network)
+    trial = lively(network)
     images = torch.rand(example.shape, generator=torch.Generator().manual_seed(5))
     half = _half(coupling)
-    if _exact(lively, coupling, half, images):
+    if _exact(trial, coupling, half, images):
         return coupling
     failing = {}
     for group in coupling.groups:
         kept = torch.ones_like(half)
         part = slice(group.start, group.start + group.size)
         kept[part] = half[part]
-        if not _exact(lively, coupling, kept, images):
+        if not _exact(trial, coupling, kept, images):
             failing[group.name] = "the network's own code holds its width as a number"
     if len(failing) < len(coupling.groups):
         rest = coupling.without(failing)
-        if _exact(lively, rest, _half(rest), images):
+        if _exact(trial, rest, _half(rest), images):
             return rest
     names = ", ".join(list(failing)[:5]) or "groups that can be cut alone"
     raise NetworkError(
@@ -77,15 +77,15 @@ def _exact(network: nn.Module, coupling: Coupling, kept: torch.Tensor, images: t
     return bool(logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max())
 
 
-def _lively(network: nn.Module) -> nn.Module:
+def lively(network: nn.Module) -> nn.Module:
     """A copy on the CPU in which no channel is idle: fresh networks have scales of 0 or 1e-6."""
     generator = torch.Generator().manual_seed(7)
-    lively = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    copied = copy.deepcopy(network).to("cpu", torch.float32).eval()
     with torch.no_grad():
-        for module in lively.modules():
+        for module in copied.modules():
             for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
                 if name == "running_var":
                     tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
                 elif tensor.is_floating_point() and (tensor.dim() == 1 or bool((tensor.abs() < 1e-4).all())):
                     tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
-    return lively
+    return copied

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 
 from nasprune.coupling.exporting import module_of, operation, shape
 from nasprune.coupling.following import Call, Channels, Leaf, module_name
@@ -13,8 +14,6 @@ from nasprune.coupling.numbering import FIXED
 from nasprune.coupling.result import whole_groups_leave
 
 if TYPE_CHECKING:
-    import torch
-
     from nasprune.coupling.following import Follower, Value
     from nasprune.coupling.numbering import Numbers
 

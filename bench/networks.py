@@ -1,0 +1,262 @@
+"""Which networks can be cut, exactly and how far: every torchvision CNN, 20 of timm, and torch-pruning beside.
+
+    uv run --group bench --extra timm bench/networks.py --out runs/networks
+    uv run --group bench --extra timm bench/networks.py --out runs/networks --table docs/networks.md
+
+For each network, fresh weights that all matter, and a random cut at 50 % and at 20 % of the MACs:
+
+- law 1: the cut network gives the masked network's logits (largest difference over largest logit, float32);
+- law 2: its MACs, as torch counts them, are those predicted; law 3: one more channel would exceed the budget;
+- ONNX Runtime gives the same logits from its exported file; a fresh process rebuilds it from its files;
+- the torch-pruning package cuts the same network by as much (group magnitude, local): does the result still run?
+
+One JSON file a network; running again does what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nasprune.artifact import ONNX, write_artifact
+from nasprune.compute import choose_compute
+from nasprune.cost import MacsCost, macs_cost, measured_macs
+from nasprune.coupling import Coupling
+from nasprune.errors import NaspruneError
+from nasprune.export import onnx_logits
+from nasprune.masking import MaskedNetwork
+from nasprune.networks import NetworkSettings, build, count_parameters, couple, torchvision_names
+from nasprune.proof import lively
+from nasprune.scores import Cut, cut_at_budget
+from nasprune.surgery import derive
+
+CLASSES, SIDE = 10, 96
+TRANSFORMERS = ("vit_", "swin_", "maxvit_")
+TIMM = (
+    "convnextv2_atto", "cspresnet50", "darknet53", "dla34", "dpn68", "edgenext_xx_small", "efficientnet_lite0",
+    "fbnetc_100", "ghostnet_100", "hardcorenas_a", "hrnet_w18_small", "lcnet_050", "mixnet_s",
+    "mobilenetv4_conv_small", "regnetz_b16", "repvgg_a0", "res2net50_26w_4s", "resnest14d", "seresnet18", "tinynet_e",
+)  # fmt: skip
+BUDGETS = (0.5, 0.2)
+_CHANNEL_RATIOS = {0.5: 0.3, 0.2: 0.55}  # MACs fall about as the square of the widths
+
+
+def convolutional() -> list[str]:
+    """Names of all CNNs here: torchvision's without its transformers, and some of timm's."""
+    vision = [name for name in torchvision_names() if not name.startswith(TRANSFORMERS)]
+    return [*vision, *(f"timm:{name}" for name in TIMM)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default="", help="names, separated by commas; empty for all")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path, default=Path("runs/networks"))
+    parser.add_argument("--table", type=Path, help="only write the table there")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in arguments.networks.split(",") if name] or convolutional()
+    if arguments.table is None:
+        choose_compute("cpu", threads=arguments.threads)
+        for name in names:
+            path = arguments.out / f"{name.replace(':', '_')}.json"
+            if not path.exists():
+                start = time.monotonic()
+                row = {"network": name, **measure(name, arguments.out / "point"), **theirs(name)}
+                row["seconds"] = round(time.monotonic() - start, 1)
+                path.write_text(json.dumps(row, indent=1) + "\n")
+                print(line(row), flush=True)
+    rows = [json.loads(path.read_text()) for path in sorted(arguments.out.glob("*.json"))]
+    if arguments.table is not None:
+        arguments.table.write_text(table(rows))
+    return 0
+
+
+def settings_of(name: str) -> NetworkSettings:
+    """Small images, so that a hundred networks take minutes."""
+    return NetworkSettings(network=name, classes=CLASSES, image_size=SIDE)
+
+
+def measure(name: str, point: Path) -> dict[str, Any]:
+    """What this project makes of a network."""
+    settings = settings_of(name)
+    try:
+        network = lively(build(settings))
+        coupling = couple(network, settings)
+        cost = macs_cost(coupling)
+        least = float(cost(torch.ones_like(cost.sizes))) / cost.full
+        row: dict[str, Any] = {
+            "groups": len(coupling.groups), "channels": coupling.channels, "macs": cost.full, "least": least,
+            "whole": dict(coupling.whole), "error": "",
+        }  # fmt: skip
+        row["cuts"] = [one_cut(network, settings, coupling, cost, budget, least, point) for budget in BUDGETS]
+    except NaspruneError as error:
+        return {"error": str(error), "cuts": []}
+    return row
+
+
+def one_cut(
+    network: nn.Module,
+    settings: NetworkSettings,
+    coupling: Coupling,
+    cost: MacsCost,
+    budget: float,
+    least: float,
+    point: Path,
+) -> dict[str, Any]:
+    """The laws on one random cut, and its files read back."""
+    budget = max(budget, min(1.0, least * 1.05))
+    scores = torch.rand(coupling.channels, generator=torch.Generator().manual_seed(3))
+    cut = cut_at_budget(scores, coupling.group_of, cost, budget)
+    derived = derive(network, coupling, cut.kept)
+    images = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        masked = MaskedNetwork(network, coupling)(images, cut.kept.float())
+        logits = derived(images)
+    shutil.rmtree(point, ignore_errors=True)
+    write_artifact(point, derived, record(settings, coupling, cut, derived))
+    return {
+        "budget": budget,
+        "macs_ratio": float(cut.macs) / cost.full,
+        "difference": relative(masked, logits),
+        "macs_exact": measured_macs(derived, SIDE) == round(float(cut.macs)),
+        "tight": tight(coupling, cost, scores, cut, budget),
+        "onnx_difference": relative(torch.from_numpy(onnx_logits(point / ONNX, images.numpy())), logits),
+        "reload_difference": relative(reloaded(point, images), logits),
+    }
+
+
+def tight(coupling: Coupling, cost: MacsCost, scores: torch.Tensor, cut: Cut, budget: float) -> bool:
+    """Law 3: within the budget, and not with the best dropped channel."""
+    if bool(cut.kept.all()):
+        return True
+    widths = torch.tensor(list(coupling.widths(cut.kept).values()), dtype=torch.float64)
+    dropped = torch.where(cut.kept, -torch.inf, scores).argmax()
+    widths[coupling.group_of[dropped]] += 1
+    return bool(cut.macs <= budget * cost.full * (1 + 1e-12)) and bool(cost(widths) > budget * cost.full)
+
+
+def record(settings: NetworkSettings, coupling: Coupling, cut: Cut, derived: nn.Module) -> dict[str, Any]:
+    """A point's record, with no data behind it."""
+    return {
+        "point": "random", "network": settings.network, "head": settings.head, "dataset": "none",
+        "classes": [str(number) for number in range(CLASSES)], "image_size": SIDE,
+        "statistics": {"mean": [0.0] * 3, "deviation": [1.0] * 3}, "widths": coupling.widths(cut.kept),
+        "macs": round(float(cut.macs)), "macs_ratio": 0.0, "params": count_parameters(derived), "val_accuracy": 0.0,
+        "test_accuracy": 0.0, "data": {}, "provenance": {},
+    }  # fmt: skip
+
+
+def reloaded(point: Path, images: torch.Tensor) -> torch.Tensor:
+    """Logits from a fresh process that has only the files."""
+    program = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "from nasprune.artifact import read_artifact\n"
+        "point = Path(sys.argv[1])\n"
+        "with torch.no_grad():\n"
+        "    logits = read_artifact(point).network(load_file(point / 'images.safetensors')['images'])\n"
+        "save_file({'logits': logits}, point / 'logits.safetensors')\n"
+    )
+    save_file({"images": images}, point / "images.safetensors")
+    subprocess.run([sys.executable, "-c", program, str(point)], check=True)
+    return load_file(point / "logits.safetensors")["logits"]
+
+
+def theirs(name: str) -> dict[str, Any]:
+    """Whether torch-pruning cuts the network into one that runs, or what it says."""
+    import torch_pruning as tp
+
+    said = {}
+    for budget in BUDGETS:
+        network = lively(build(settings_of(name)))
+        example = torch.rand(2, 3, SIDE, SIDE)
+        heads = [
+            module for module in network.modules()
+            if getattr(module, "out_features", None) == CLASSES or getattr(module, "out_channels", None) == CLASSES
+        ]  # fmt: skip
+        try:
+            pruner = tp.pruner.BasePruner(
+                network, example, importance=tp.importance.GroupMagnitudeImportance(p=2),
+                pruning_ratio=_CHANNEL_RATIOS[budget], ignored_layers=heads,
+            )  # fmt: skip
+            pruner.step()
+            with torch.no_grad():
+                ran = network(example).shape == (2, CLASSES)
+            said[f"{budget:g}"] = "" if ran else "another output shape"
+        except Exception as error:  # whatever it says is the result
+            said[f"{budget:g}"] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    return {"torch_pruning": said}
+
+
+def relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest difference over the largest value."""
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def passes(row: dict[str, Any]) -> bool:
+    """All laws at all budgets."""
+    return bool(row["cuts"]) and all(
+        cut["macs_exact"]
+        and cut["tight"]
+        and max(cut["difference"], cut["onnx_difference"], cut["reload_difference"]) <= 1e-4
+        for cut in row["cuts"]
+    )
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of the table."""
+    name = row["network"]
+    peer = "; ".join(sorted({text for text in row["torch_pruning"].values() if text})) or "runs"
+    if row["error"]:
+        return f"| {name} | no: {row['error']} | | | | | | | {peer} |"
+    cuts = row["cuts"]
+    worst = {key: max(cut[key] for cut in cuts) for key in ("difference", "onnx_difference", "reload_difference")}
+    shares = " / ".join(f"{cut['macs_ratio']:.1%}" for cut in cuts)
+    return (
+        f"| {name} | {'yes' if passes(row) else 'NO'} | {row['groups']} | {row['channels']} | {1 - row['least']:.1%} | "
+        f"{shares} | {worst['difference']:.0e} | {worst['onnx_difference']:.0e} | {peer.replace('|', '/')} |"
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The page."""
+    passed = [row for row in rows if passes(row)]
+    peers = [row for row in rows if not any(row["torch_pruning"].values())]
+    lost = [row["network"] for row in peers if not passes(row)]
+    ratios = " and ".join(f"{ratio:g}" for ratio in _CHANNEL_RATIOS.values())
+    fails = f": {', '.join(lost)}" if lost else ""
+    return f"""# Networks
+
+Made by `uv run --group bench --extra timm bench/networks.py`, and again with `--table docs/networks.md`. Random cuts
+at {BUDGETS[0]:.0%} and {BUDGETS[1]:.0%} of the MACs, {SIDE} px, {CLASSES} classes, random weights in which no channel
+is idle.
+
+{len(passed)} of {len(rows)} pass all laws. torch-pruning cuts {len(peers)} of them into networks that run, of which
+{len(lost)} fail here{fails}.
+
+- *passes*: the cut network equals the masked one, torch counts exactly the predicted MACs, one more channel would
+  exceed the budget, ONNX Runtime and a fresh process give the same logits (all within 1e-4).
+- *prunable*: share of the MACs that goes when every group keeps one channel.
+- *kept*: share of the MACs after the two cuts. *cut*, *ONNX*: largest difference of logits over the largest.
+- *torch-pruning*: version 1.6.1, group magnitude, local, channel ratios {ratios}; whether the result runs, or its
+  error.
+
+| network | passes | groups | channels | prunable | kept | cut | ONNX | torch-pruning |
+|---|---|---|---|---|---|---|---|---|
+""" + "".join(f"{line(row)}\n" for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
