@@ -30,7 +30,7 @@ from torch import nn
 
 from nasprune.artifact import ONNX, write_artifact
 from nasprune.compute import choose_compute
-from nasprune.cost import MacsCost, macs_cost, measured_macs
+from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.coupling import Coupling
 from nasprune.errors import NaspruneError
 from nasprune.export import onnx_logits
@@ -109,7 +109,7 @@ def one_cut(
     network: nn.Module,
     settings: NetworkSettings,
     coupling: Coupling,
-    cost: MacsCost,
+    cost: Cost,
     budget: float,
     least: float,
     point: Path,
@@ -127,23 +127,23 @@ def one_cut(
     write_artifact(point, derived, record(settings, coupling, cut, derived))
     return {
         "budget": budget,
-        "macs_ratio": float(cut.macs) / cost.full,
+        "macs_ratio": float(cut.cost) / cost.full,
         "difference": relative(masked, logits),
-        "macs_exact": measured_macs(derived, SIDE) == round(float(cut.macs)),
+        "macs_exact": measured_macs(derived, SIDE) == round(float(cut.cost)),
         "tight": tight(coupling, cost, scores, cut, budget),
         "onnx_difference": relative(torch.from_numpy(onnx_logits(point / ONNX, images.numpy())), logits),
         "reload_difference": relative(reloaded(point, images), logits),
     }
 
 
-def tight(coupling: Coupling, cost: MacsCost, scores: torch.Tensor, cut: Cut, budget: float) -> bool:
+def tight(coupling: Coupling, cost: Cost, scores: torch.Tensor, cut: Cut, budget: float) -> bool:
     """Law 3: within the budget, and not with the best dropped channel."""
     if bool(cut.kept.all()):
         return True
     widths = torch.tensor(list(coupling.widths(cut.kept).values()), dtype=torch.float64)
     dropped = torch.where(cut.kept, -torch.inf, scores).argmax()
     widths[coupling.group_of[dropped]] += 1
-    return bool(cut.macs <= budget * cost.full * (1 + 1e-12)) and bool(cost(widths) > budget * cost.full)
+    return bool(cut.cost <= budget * cost.full * (1 + 1e-12)) and bool(cost(widths) > budget * cost.full)
 
 
 def record(settings: NetworkSettings, coupling: Coupling, cut: Cut, derived: nn.Module) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def record(settings: NetworkSettings, coupling: Coupling, cut: Cut, derived: nn.
         "point": "random", "network": settings.network, "head": settings.head, "dataset": "none",
         "classes": [str(number) for number in range(CLASSES)], "image_size": SIDE,
         "statistics": {"mean": [0.0] * 3, "deviation": [1.0] * 3}, "widths": coupling.widths(cut.kept),
-        "macs": round(float(cut.macs)), "macs_ratio": 0.0, "params": count_parameters(derived), "val_accuracy": 0.0,
+        "macs": round(float(cut.cost)), "macs_ratio": 0.0, "params": count_parameters(derived), "val_accuracy": 0.0,
         "test_accuracy": 0.0, "data": {}, "provenance": {},
     }  # fmt: skip
 

@@ -1,9 +1,10 @@
-"""Multiply-adds (MACs) as a function of the widths: exact for whole channels, differentiable for masks."""
+"""What a network costs as a function of its widths: exact for whole channels, differentiable for masks."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,9 +15,35 @@ if TYPE_CHECKING:
     from nasprune.coupling import Coupling
 
 
+class Cost(Protocol):
+    """What a budget is a share of, as a function of the G group widths; it never falls as they grow."""
+
+    @property
+    def sizes(self) -> torch.Tensor:
+        """(G,) widths of the network that was traced."""
+        ...
+
+    @property
+    def full(self) -> float:
+        """The cost at these sizes: of the dense network, or of the smaller one that a descent has reached."""
+        ...
+
+    def __call__(self, widths: torch.Tensor) -> torch.Tensor:
+        """Cost of (..., G) widths, which may be fractions; float64 (...,), differentiable."""
+        ...
+
+    def marginal(self, widths: torch.Tensor) -> torch.Tensor:
+        """(G,) cost of one more channel of each group at these widths, above 0."""
+        ...
+
+    def to(self, device: torch.device) -> Cost:
+        """The same cost with its tensors on `device`."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class MacsCost:
-    """MACs of one image as a quadratic form of the G group widths.
+class QuadraticCost:
+    """MACs of one image, or parameters, as a quadratic form of the G group widths.
 
     Layer l costs `multiply_adds[l] * (inputs[l] @ w + fixed_inputs[l]) * (outputs[l] @ w + fixed_outputs[l])`:
     every pair of an input and an output channel costs the kernel's elements at every output position.
@@ -40,21 +67,21 @@ class MacsCost:
     full: int
 
     def __call__(self, widths: torch.Tensor) -> torch.Tensor:
-        """MACs for (..., G) widths, which may be fractions; float64 (...,), differentiable."""
+        """Cost of (..., G) widths, which may be fractions; float64 (...,), differentiable."""
         widths = widths.to(torch.float64)
         given = widths @ self.inputs.T + self.fixed_inputs
         made = widths @ self.outputs.T + self.fixed_outputs
         return (given * made) @ self.multiply_adds
 
     def marginal(self, widths: torch.Tensor) -> torch.Tensor:
-        """(G,) MACs that one more channel of each group costs at these widths: the gradient."""
+        """(G,) cost of one more channel of each group at these widths: the gradient."""
         widths = widths.detach().to(torch.float64).requires_grad_()
         (gradient,) = torch.autograd.grad(self(widths), widths)
         return gradient
 
-    def to(self, device: torch.device) -> MacsCost:
+    def to(self, device: torch.device) -> QuadraticCost:
         """The same cost with its tensors on `device`."""
-        return MacsCost(
+        return QuadraticCost(
             multiply_adds=self.multiply_adds.to(device),
             inputs=self.inputs.to(device),
             fixed_inputs=self.fixed_inputs.to(device),
@@ -65,29 +92,52 @@ class MacsCost:
         )
 
 
-def macs_cost(coupling: Coupling) -> MacsCost:
+def macs_cost(coupling: Coupling) -> QuadraticCost:
     """The MACs of the network behind `coupling`, at the image size it was traced with."""
     layers = [layer for layer in coupling.layers if layer.multiply_adds]
-    count, groups = len(layers), len(coupling.groups)
+    return _quadratic(
+        coupling,
+        [(layer.multiply_adds, layer.outputs, layer.inputs, layer.fixed_inputs) for layer in layers],
+    )
+
+
+def params_cost(coupling: Coupling, network: nn.Module) -> QuadraticCost:
+    """The trainable numbers of `network`, which `coupling` was found in."""
+    axes: dict[str, dict[int, torch.Tensor]] = {}
+    for axis in coupling.axes:
+        axes.setdefault(axis.tensor, {})[axis.axis] = axis.channels
+    terms = []
+    for name, parameter in network.named_parameters():
+        along = axes.get(name, {})
+        rest = math.prod(side for axis, side in enumerate(parameter.shape) if axis not in along)
+        vectors = [*along.values(), torch.tensor([coupling.channels])][:2]
+        outputs, inputs = vectors if len(vectors) == 2 else (vectors[0], None)
+        terms.append((rest, outputs, inputs, 1))
+    return _quadratic(coupling, terms)
+
+
+def _quadratic(coupling: Coupling, terms: list[tuple[int, torch.Tensor, torch.Tensor | None, int]]) -> QuadraticCost:
+    """From (factor, output channels, input channels, input channels where there are no numbers) of each term."""
+    count, groups = len(terms), len(coupling.groups)
     inputs, outputs = torch.zeros(count, groups), torch.zeros(count, groups)
     fixed_inputs, fixed_outputs = torch.zeros(count), torch.zeros(count)
-    for row, layer in enumerate(layers):
-        outputs[row], fixed_outputs[row] = _per_group(coupling, layer.outputs)
-        if layer.inputs is None:
-            fixed_inputs[row] = layer.fixed_inputs
+    for row, (_, made, given, fixed) in enumerate(terms):
+        outputs[row], fixed_outputs[row] = per_group(coupling, made)
+        if given is None:
+            fixed_inputs[row] = fixed
         else:
-            inputs[row], fixed_inputs[row] = _per_group(coupling, layer.inputs)
+            inputs[row], fixed_inputs[row] = per_group(coupling, given)
     sizes = torch.tensor([group.size for group in coupling.groups], dtype=torch.float64)
     parts = {
-        "multiply_adds": torch.tensor([layer.multiply_adds for layer in layers], dtype=torch.float64),
+        "multiply_adds": torch.tensor([factor for factor, *_ in terms], dtype=torch.float64),
         "inputs": inputs.double(),
         "fixed_inputs": fixed_inputs.double(),
         "outputs": outputs.double(),
         "fixed_outputs": fixed_outputs.double(),
         "sizes": sizes,
     }
-    full = round(float(MacsCost(**parts, full=0)(sizes)))
-    return MacsCost(**parts, full=full)
+    full = round(float(QuadraticCost(**parts, full=0)(sizes)))
+    return QuadraticCost(**parts, full=full)
 
 
 def measured_macs(network: nn.Module, image_size: int) -> int:
@@ -104,7 +154,7 @@ def measured_macs(network: nn.Module, image_size: int) -> int:
 _COUNTED = frozenset({torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm})
 
 
-def _per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:
+def per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:
     """How often a channel of each group appears in `numbers` (G,), and how many are fixed."""
     fixed = int((numbers == coupling.channels).sum())
     free = numbers[numbers < coupling.channels]

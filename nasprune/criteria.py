@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nasprune.compute import Compute
-    from nasprune.cost import MacsCost
+    from nasprune.cost import Cost
     from nasprune.coupling import Coupling, Layer
     from nasprune.data.batches import Batches
 
@@ -124,7 +124,7 @@ class Scaling:
         SettingsError: if the scale is not known.
     """
 
-    def __init__(self, coupling: Coupling, cost: MacsCost, scale: Scale, cost_exponent: float) -> None:
+    def __init__(self, coupling: Coupling, cost: Cost, scale: Scale, cost_exponent: float) -> None:
         if scale not in ("global", "uniform"):
             raise SettingsError(f"scale '{scale}' given; expected global or uniform")
         self._scale = scale

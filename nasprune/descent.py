@@ -207,9 +207,9 @@ class Descent:
         )
         cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share)
         pruned = self.finish(derive(network, coupling, cut.kept), coupling.widths(cut.kept), budget, session)
-        if pruned.macs != round(float(cut.macs)):
+        if pruned.macs != round(float(cut.cost)):
             raise NetworkError(
-                f"the cut network has {pruned.macs} MACs where {float(cut.macs):.0f} were predicted; please report this"
+                f"the cut network has {pruned.macs} MACs where {float(cut.cost):.0f} were predicted; please report this"
             )
         return dataclasses.replace(pruned, seconds=time.monotonic() - start)
 

@@ -12,7 +12,7 @@ from nasprune.scores import Cut, soft_mask, straight_through_mask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nasprune.cost import MacsCost
+    from nasprune.cost import Cost
     from nasprune.coupling import Coupling
     from nasprune.criteria import Scaling
 
@@ -119,7 +119,7 @@ class Gradient:
         self,
         start: torch.Tensor,
         coupling: Coupling,
-        cost: MacsCost,
+        cost: Cost,
         *,
         learning_rate: float,
         cost_weight: float,

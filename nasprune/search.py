@@ -23,7 +23,7 @@ from nasprune.training import TrainingSettings, distillation_loss, one_cycle, sg
 
 if TYPE_CHECKING:
     from nasprune.compute import Compute
-    from nasprune.cost import MacsCost
+    from nasprune.cost import Cost
     from nasprune.coupling import Coupling
     from nasprune.lessons import Lessons
 
@@ -113,7 +113,7 @@ _WARM_UP = 0.1  # of the weights' learning rate: the network that is searched wa
 def search(
     network: nn.Module,
     coupling: Coupling,
-    cost: MacsCost,
+    cost: Cost,
     lessons: Lessons,
     share: float,
     settings: SearchSettings,

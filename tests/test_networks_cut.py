@@ -33,9 +33,9 @@ def test_cut_network_is_the_masked_network(name, head):
         # Law 2: the predicted MACs are those that torch counts.
         with FlopCounterMode(display=False) as counted, torch.no_grad():
             derived(images[:1])
-        assert int(cut.macs) == counted.get_total_flops() // 2
+        assert int(cut.cost) == counted.get_total_flops() // 2
         # Law 3: under the budget, by less than one channel.
-        assert float(cut.macs) <= budget * cost.full
+        assert float(cut.cost) <= budget * cost.full
         dropped = torch.where(cut.kept, -torch.inf, scores)
         widths = torch.tensor(list(coupling.widths(cut.kept).values()), dtype=torch.float64)
         widths[coupling.group_of[dropped.argmax()]] += 1

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nasprune.cost import macs_cost
+from nasprune.cost import macs_cost, params_cost
 from nasprune.coupling import find_coupling
 from nasprune.errors import SettingsError
-from nasprune.scores import check_budget, cut_at_budget, soft_mask, straight_through_mask
+from nasprune.scores import block_sizes, check_budget, cut_at_budget, soft_mask, straight_through_mask
+from nasprune.surgery import derive
 
 NETWORK = nn.Sequential(
     nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 9, 3), nn.BatchNorm2d(9), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
@@ -30,7 +31,7 @@ def test_cut_keeps_law_3_for_any_scores(scores, budget):
     scores = torch.tensor(scores)
     cut = cut_at_budget(scores, COUPLING.group_of, COST, budget)
     widths = torch.tensor(list(COUPLING.widths(cut.kept).values()), dtype=torch.float64)
-    assert float(cut.macs) == float(COST(widths)) <= budget * COST.full * (1 + 1e-9)
+    assert float(cut.cost) == float(COST(widths)) <= budget * COST.full * (1 + 1e-9)
     assert bool((widths >= 1).all())
     if not bool(cut.kept.all()):
         best_dropped = int(torch.where(cut.kept, -torch.inf, scores).argmax())
@@ -78,3 +79,44 @@ def test_straight_through_mask_is_hard_forward_and_soft_backward():
     (soft_gradient,) = torch.autograd.grad(soft.sum(), scores)
     assert torch.equal(hard_gradient, soft_gradient)
     assert bool((hard_gradient > 0).all())
+
+
+@settings(max_examples=200, deadline=None)
+@given(score_lists, st.integers(2, 5), st.floats(0.5, 1.0))
+def test_blocks_give_round_widths_within_the_budget(scores, round_to, budget):
+    scores = torch.tensor(scores)
+    blocks = block_sizes(COUPLING, round_to)
+    cut = cut_at_budget(scores, COUPLING.group_of, COST, budget, blocks)
+    widths = COUPLING.widths(cut.kept)
+    sizes = {group.name: group.size for group in COUPLING.groups}
+    assert all(width % round_to == 0 or width == sizes[name] for name, width in widths.items())
+    assert float(cut.cost) == float(COST(torch.tensor(list(widths.values())))) <= budget * COST.full * (1 + 1e-9)
+    # The best of each group are taken.
+    for group in COUPLING.groups:
+        part = slice(group.start, group.start + group.size)
+        if not bool(cut.kept[part].all()):
+            assert float(scores[part][cut.kept[part]].min()) >= float(scores[part][~cut.kept[part]].max())
+
+
+def test_blocks_count_what_a_channel_stands_for():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 1),
+        nn.GroupNorm(4, 8),
+        nn.Conv2d(8, 6, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 2),
+    )
+    blocks = block_sizes(find_coupling(network, torch.zeros(2, 3, 4, 4)), 4)
+    assert blocks is not None
+    assert blocks.tolist() == [2, 4]  # a channel of the first group is a pair
+
+
+def test_parameters_are_counted_exactly():
+    cost = params_cost(COUPLING, NETWORK)
+    assert cost.full == sum(parameter.numel() for parameter in NETWORK.parameters())
+    kept = torch.rand(COUPLING.channels, generator=torch.Generator().manual_seed(0)) < 0.5
+    kept[[0, 7]] = True
+    derived = derive(NETWORK, COUPLING, kept)
+    widths = torch.tensor(list(COUPLING.widths(kept).values()))
+    assert float(cost(widths)) == sum(parameter.numel() for parameter in derived.parameters())

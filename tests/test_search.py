@@ -107,7 +107,7 @@ def test_the_cost_aware_loss_is_expected_over_wanted_macs(network):
     cut = cut_at_budget(rule.scores, coupling.group_of, cost, 0.5)
     mask = rule.mask(cut, done=0.0)
     assert torch.equal(mask.detach(), cut.kept.float())
-    assert rule.penalty(0.8).item() == pytest.approx(0.25 * float(cut.macs) / (0.8 * cost.full), rel=1e-3)
+    assert rule.penalty(0.8).item() == pytest.approx(0.25 * float(cut.cost) / (0.8 * cost.full), rel=1e-3)
     warm = gradient(network)
     warm.mask(cut, done=0.0)
     warm.penalty(0.8).backward()

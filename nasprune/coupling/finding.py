@@ -35,7 +35,7 @@ def find_coupling(network: nn.Module, example: torch.Tensor) -> Coupling:
         Layer(
             name=call.name, weight=call.weight, kind=call.kind, outputs=final(call.outputs),
             inputs=None if call.inputs is None else final(call.inputs), input_axis=call.input_axis,
-            fixed_inputs=call.fixed_inputs, multiply_adds=call.multiply_adds,
+            fixed_inputs=call.fixed_inputs, multiply_adds=call.multiply_adds, geometry=call.geometry,
         )
         for call in follower.calls
     )  # fmt: skip

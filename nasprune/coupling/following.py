@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from nasprune.coupling.numbering import Numbers
+    from nasprune.coupling.result import Geometry
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Call:
     input_axis: int = 1
     fixed_inputs: int = 1
     multiply_adds: int = 0
+    geometry: Geometry | None = None
 
 
 @dataclass

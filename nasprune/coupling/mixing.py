@@ -11,7 +11,7 @@ import torch
 from nasprune.coupling.exporting import module_of, operation, shape
 from nasprune.coupling.following import Call, Channels, Leaf, module_name
 from nasprune.coupling.numbering import FIXED
-from nasprune.coupling.result import whole_groups_leave
+from nasprune.coupling.result import Geometry, whole_groups_leave
 
 if TYPE_CHECKING:
     from nasprune.coupling.following import Follower, Value
@@ -31,10 +31,11 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
         return f.stay(node, why)
     source = _on_axis(f, images, 1, node)
     producer = module_name(weight)
+    geometry = None if transposed else _geometry(node)
     if groups == 1:
         outputs = _outputs(f, weight, made, producer)
         inside, outside = (0, 1) if transposed else (1, 0)
-        _mixing(f, weight, "conv", outputs, source, cost, inside=inside, outside=outside)
+        _mixing(f, weight, "conv", outputs, source, cost, geometry, inside=inside, outside=outside)
     elif whole_groups_leave(groups, sides):
         bundles = source.reshape(groups, -1)
         f.bundle(bundles)
@@ -43,13 +44,13 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
         f.calls.append(
             Call(
                 name=producer, weight=weight, kind="depthwise", outputs=outputs, inputs=None,
-                fixed_inputs=sides[1], multiply_adds=cost,
+                fixed_inputs=sides[1], multiply_adds=cost, geometry=geometry,
             )
         )  # fmt: skip
     else:  # every group loses the same of its channels
         f.bundle(source.reshape(groups, -1).T)
         outputs = np.tile(_outputs(f, weight, made // groups, producer), groups)
-        _mixing(f, weight, "conv", outputs, source[: sides[1]], cost)
+        _mixing(f, weight, "conv", outputs, source[: sides[1]], cost, geometry)
     _bias(f, node, 2, outputs)
     return Channels(1, outputs)
 
@@ -64,6 +65,27 @@ def _kind(node: torch.fx.Node) -> tuple[bool, int]:
     return name == "conv_transpose2d", _integer(given)
 
 
+def _geometry(node: torch.fx.Node) -> Geometry | None:
+    """Of a convolution over images; None for other numbers of sides."""
+    images, kernel = node.all_input_nodes[:2]
+    sides = shape(kernel)[2:]
+    if len(sides) != 2:
+        return None
+    given: list[Any] = [node.args[place] if len(node.args) > place else None for place in (3, 4, 5)]
+    keys = (("stride", 1), ("padding", 0), ("dilation", 1))
+    stride, padding, dilation = (
+        node.kwargs.get(key, default) if value is None else value
+        for value, (key, default) in zip(given, keys, strict=True)
+    )
+    return Geometry(
+        kernel=sides, stride=_pair(stride), padding=_pair(padding), dilation=_pair(dilation), sides=shape(images)[2:]
+    )
+
+
+def _pair(given: Any) -> tuple[int, ...]:  # noqa: ANN401
+    return (given, given) if isinstance(given, int) else tuple(given) * (2 // len(given))
+
+
 def _integer(argument: object) -> int:
     assert isinstance(argument, int)  # noqa: S101 (for the type checker)
     return argument
@@ -71,14 +93,14 @@ def _integer(argument: object) -> int:
 
 def _mixing(
     f: Follower, weight: str, kind: Literal["conv", "linear"], outputs: Numbers, inputs: Numbers, cost: int,
-    *, inside: int = 1, outside: int = 0,
+    geometry: Geometry | None, *, inside: int = 1, outside: int = 0,
 ) -> None:  # fmt: skip
     f.bind(weight, outside, outputs)
     f.bind(weight, inside, inputs)
     f.calls.append(
         Call(
             name=module_name(weight), weight=weight, kind=kind, outputs=outputs, inputs=inputs, input_axis=inside,
-            multiply_adds=cost,
+            multiply_adds=cost, geometry=geometry,
         )
     )  # fmt: skip
 
@@ -94,7 +116,7 @@ def linear(f: Follower, node: torch.fx.Node) -> Value:
         return f.stay(node, "a linear layer with computed weights")
     source = _on_axis(f, rows, last, node)
     outputs = _outputs(f, weight, shape(kernel)[0], module_name(weight))
-    _mixing(f, weight, "linear", outputs, source, cost)
+    _mixing(f, weight, "linear", outputs, source, cost, Geometry(sides=(cost,)))
     _bias(f, node, 2, outputs)
     return Channels(last, outputs)
 

@@ -15,6 +15,25 @@ LayerKind = Literal["conv", "depthwise", "linear", "norm", "layer_norm"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """What decides, beside its widths, how long a layer takes.
+
+    Attributes:
+        kernel: Sides of the kernel; () for a linear layer.
+        stride: A step for each side, and so on.
+        padding: On each rim.
+        dilation: Between the kernel's elements.
+        sides: Of the input: height and width, or for a linear layer the number of rows.
+    """
+
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    sides: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """A module with weights, and the channels along its weight's axes.
 
@@ -31,6 +50,7 @@ class Layer:
         fixed_inputs: Where `inputs` is None: input channels that meet each output.
         multiply_adds: Multiply-adds of one image for one (input, output) pair of channels: kernel
             elements times output positions; 0 for a norm.
+        geometry: Of a plain, grouped or depthwise convolution over images, or a linear layer; None else.
     """
 
     name: str
@@ -41,6 +61,7 @@ class Layer:
     input_axis: int = 1
     fixed_inputs: int = 1
     multiply_adds: int
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
