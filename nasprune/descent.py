@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import Artifact, network_settings
-from nasprune.cost import macs_cost, measured_macs
+from nasprune.cost import Cost, macs_cost, measured_macs
+from nasprune.costing import COSTS, CostKind, cost_of
 from nasprune.data.batches import Augmentation
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.lessons import Lessons
 from nasprune.networks import count_parameters, couple
-from nasprune.scores import check_budget, cut_at_budget
+from nasprune.scores import block_sizes, check_budget, cut_at_budget
 from nasprune.search import SearchSettings, search
 from nasprune.surgery import derive
 from nasprune.training import TrainingSettings, evaluate, fit, recalibrate
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nasprune.compute import Compute
     from nasprune.coupling import Coupling
     from nasprune.data import SceneData
+    from nasprune.latency import LatencyTable
     from nasprune.progress import Session
 
 
@@ -41,6 +43,8 @@ class DescentSettings:
         growth: The epochs of search and tuning are those of a network at full width; at a budget b they are
             multiplied by (1 / b) ** growth. Small networks need longer, and cost less: with 1 every budget would take
             the same multiply-adds, with 0 the same epochs.
+        cost: What budgets are shares of: "macs", "params", or "latency" by a table of the target machine's.
+        round_to: Widths are multiples of it, or whole.
         views: How many augmented views of each image there are in all, see `Lessons`.
         batch_size: Images a step, in search and tuning.
         augmentation: Of training images.
@@ -49,6 +53,8 @@ class DescentSettings:
     search: SearchSettings = field(default_factory=SearchSettings)
     tuning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=16, learning_rate=0.03))
     growth: float = 0.5
+    cost: CostKind = "macs"
+    round_to: int = 1
     views: int = 24
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -56,6 +62,10 @@ class DescentSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.growth <= 1:
             raise SettingsError(f"growth {self.growth:g} given; expected 0 to 1")
+        if self.cost not in COSTS:
+            raise SettingsError(f"cost '{self.cost}' given; expected one of {', '.join(COSTS)}")
+        if not 1 <= self.round_to <= 256:
+            raise SettingsError(f"widths rounded to {self.round_to} given; expected 1 to 256")
         if self.views < 1:
             raise SettingsError(f"{self.views} views given; expected at least 1")
 
@@ -72,7 +82,9 @@ class Pruned:
 
     Attributes:
         network: On the compute's device, in evaluation mode.
-        budget: The share of the dense MACs that was wanted.
+        budget: The share of the dense network's cost that was wanted.
+        cost: What that is a share of, see `DescentSettings`.
+        cost_ratio: Share of the dense network's cost.
         widths: Channels each group kept.
         macs: Multiply-adds of one image.
         macs_ratio: Share of the dense network's.
@@ -85,6 +97,8 @@ class Pruned:
 
     network: nn.Module
     budget: float
+    cost: str
+    cost_ratio: float
     widths: dict[str, int]
     macs: int
     macs_ratio: float
@@ -112,6 +126,7 @@ class Descent:
         settings: See there.
         compute: Device and precision.
         seed: Of dropout and a random criterion; batches carry their own.
+        table: Times of the dense network's layers, for budgets of latency.
     """
 
     dense: Artifact
@@ -120,6 +135,7 @@ class Descent:
     settings: DescentSettings
     compute: Compute
     seed: int
+    table: LatencyTable | None = None
 
     def through(
         self, budgets: Sequence[float], session: Callable[[float], Session], *, reached: Artifact | None = None
@@ -142,9 +158,9 @@ class Descent:
             SettingsError: if a budget cannot be reached, or the budgets do not fall.
         """
         coupling = self.coupling
-        cost = macs_cost(coupling)
+        cost = self.cost(coupling, self.dense.network)
         for budget in budgets:
-            check_budget(budget, cost)
+            check_budget(budget, cost, block_sizes(coupling, self.settings.round_to))
         if sorted(set(budgets), reverse=True) != list(budgets):
             raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before")
         if reached is not None:
@@ -178,9 +194,15 @@ class Descent:
             phase="tune", seed=self.seed, session=session, first_epoch=searched,
         )  # fmt: skip
         macs = measured_macs(derived, self.data.image_size)
+        cost_ratio = macs / self.dense.record["macs"]
+        if self.settings.cost != "macs":
+            reached = self.coupling.after(self.coupling.first_channels(widths))
+            cost_ratio = self.cost(reached, derived).full / self.cost(self.coupling, self.dense.network).full
         return Pruned(
             network=derived,
             budget=budget,
+            cost=self.settings.cost,
+            cost_ratio=cost_ratio,
             widths=widths,
             macs=macs,
             macs_ratio=macs / self.dense.record["macs"],
@@ -196,26 +218,39 @@ class Descent:
         """The coupling of the dense network."""
         return couple(self.dense.network, network_settings(self.dense.record))
 
+    def cost(self, coupling: Coupling, network: nn.Module) -> Cost:
+        """What a network on this way costs, in the kind of cost that budgets are shares of."""
+        return cost_of(self.settings.cost, coupling, network, self.table)
+
     def _reach(self, network: nn.Module, coupling: Coupling, budget: float, session: Session) -> Pruned:
         """From a network, which is used up, and its coupling to the finished one of a budget."""
         start = time.monotonic()
-        cost = macs_cost(coupling).to(self.compute.device)
-        share = min(1.0, budget * self.dense.record["macs"] / cost.full)
+        cost = self.cost(coupling, network).to(self.compute.device)
+        share = min(1.0, budget * self.cost(self.coupling, self.dense.network).full / cost.full)
+        blocks = block_sizes(coupling, self.settings.round_to)
         settings = dataclasses.replace(self.settings.search, epochs=self.settings.epochs(budget)[0])
         scores = search(
-            network, coupling, cost, self.lessons, share, settings, self.compute, seed=self.seed, session=session
-        )
-        cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share)
+            network, coupling, cost, self.lessons, share, settings, self.compute,
+            seed=self.seed, session=session, blocks=blocks,
+        )  # fmt: skip
+        cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share, blocks)
         pruned = self.finish(derive(network, coupling, cut.kept), coupling.widths(cut.kept), budget, session)
-        if pruned.macs != round(float(cut.cost)):
+        predicted = macs_cost(coupling.after(cut.kept)).full
+        if pruned.macs != predicted:
             raise NetworkError(
-                f"the cut network has {pruned.macs} MACs where {float(cut.cost):.0f} were predicted; please report this"
+                f"the cut network has {pruned.macs} MACs where {predicted} were predicted; please report this"
             )
         return dataclasses.replace(pruned, seconds=time.monotonic() - start)
 
 
 def descent_from(
-    dense: Artifact, data: SceneData, settings: DescentSettings, compute: Compute, *, seed: int
+    dense: Artifact,
+    data: SceneData,
+    settings: DescentSettings,
+    compute: Compute,
+    *,
+    seed: int,
+    table: LatencyTable | None = None,
 ) -> Descent:
     """A descent, with the dense network as the teacher of its lessons.
 
@@ -225,6 +260,7 @@ def descent_from(
         settings: See there.
         compute: Device and precision.
         seed: Of batches, dropout and a random criterion.
+        table: Times of the dense network's layers, for budgets of latency.
     """
     train = data.batches(
         "train",
@@ -241,4 +277,5 @@ def descent_from(
         settings=settings,
         compute=compute,
         seed=seed,
+        table=table,
     )

@@ -152,7 +152,10 @@ def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> n
     Raises:
         NetworkError: if the widths do not belong to this network.
     """
-    with torch.device("meta"):  # shapes only: initial weights would be drawn for nothing
+    try:
+        with torch.device("meta"):  # shapes only: initial weights would be drawn for nothing
+            network = build(settings)
+    except NotImplementedError:  # code that works out its widths with tensors (RegNet's) needs their values
         network = build(settings)
     coupling = find_coupling(network, _example(settings, network))
     if any(group.name not in widths for group in coupling.groups):  # are these the ones that cannot be cut?

@@ -28,6 +28,18 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
     }
 
 
+def machine() -> str:
+    """The processor's model, as the system names it."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

@@ -121,6 +121,7 @@ def search(
     *,
     seed: int,
     session: Session,
+    blocks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Train scores for a share of the network's MACs, and `network` with them, in place.
 
@@ -129,11 +130,12 @@ def search(
         coupling: Of `network`.
         cost: Of `network`, on the compute's device.
         lessons: Augmented training batches with the dense network's logits.
-        share: Of the MACs of `network`, in (0, 1].
+        share: Of the cost of `network`, in (0, 1].
         settings: See there.
         compute: Device and precision.
         seed: Of the starting criterion and of dropout.
         session: Reports and checkpoints, phase "search".
+        blocks: Channels of each group that come and go together, see `cut_at_budget`.
 
     Returns:
         Scores (C,), on the compute's device.
@@ -172,7 +174,7 @@ def search(
             for group in optimizer.param_groups:
                 group["lr"] = settings.weight_learning_rate * one_cycle(done, _WARM_UP)
             wanted = share ** min(1.0, done / settings.ramp) if settings.ramp else share
-            mask = rule.mask(cut_at_budget(rule.scores, group_of, cost, wanted), done)
+            mask = rule.mask(cut_at_budget(rule.scores, group_of, cost, wanted, blocks), done)
             with compute.autocast():
                 logits = masked(images, mask)
             loss = distillation_loss(logits, taught, labels, settings.distillation, settings.distillation_temperature)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = (
-    "point", "trial", "network", "dataset", "budget", "macs", "macs_ratio", "params",
+    "point", "trial", "network", "dataset", "budget", "cost", "cost_ratio", "macs", "macs_ratio", "params",
     "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "widths", "polish_epochs",
 )  # fmt: skip
 
@@ -48,8 +48,8 @@ def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[s
 
 
 def volume(points: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> float:
-    """Hypervolume of points of a study with these budgets; costs count down to the smallest budget."""
-    ratios, accuracies = ([point[key] for point in points] for key in ("macs_ratio", "val_accuracy"))
+    """Hypervolume of points of a study with these budgets; their cost counts down to the smallest budget."""
+    ratios, accuracies = ([point[key] for point in points] for key in ("cost_ratio", "val_accuracy"))
     return hypervolume(ratios, accuracies, floor=min(*budgets, 0.99))
 
 

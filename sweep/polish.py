@@ -13,7 +13,7 @@ from nasprune.progress import Session
 from sweep.cluster import as_ours
 from sweep.front import on_front
 from sweep.settings import settings_hash
-from sweep.trial import trial_ground, trial_provenance
+from sweep.trial import trial_ground, trial_provenance, trial_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +84,7 @@ def polish(settings: StudySettings, point: str, dense_key: str) -> None:
     how = settings.polish_settings()
     checkpoints = settings.directory / "trials" / name
     identity = settings_hash({"point": name, "settings": settings.identity(), "dense": dense_key})
-    descent = descent_from(dense, data, how, compute, seed=settings.seed)
+    descent = descent_from(dense, data, how, compute, seed=settings.seed, table=trial_table(settings))
     session = Session(checkpoints, identity=identity)
     tuned = descent.finish(start.network, start.record["widths"], start.record["budget"], session)
     record = {

@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nasprune.data import DataSettings
 from nasprune.dense import DenseSettings
@@ -22,6 +22,8 @@ from sweep.space import SPACES, SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from nasprune.costing import CostKind
 
 RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""
@@ -53,8 +55,16 @@ class StudySettings:
     head: str = field(default="original", metadata=_help("original, or pooled for VGG without its linear layers"))
     weights: str = field(default="scratch", metadata=_help("scratch, imagenet, or a safetensors file"))
     budgets: tuple[float, ...] = field(
-        default=(0.5, 0.25, 0.1), metadata=_help("wanted shares of the dense MACs, comma-separated")
+        default=(0.5, 0.25, 0.1), metadata=_help("wanted shares of the dense network's cost, comma-separated")
     )
+    cost: str = field(
+        default="macs", metadata=_help("what budgets are shares of: macs, params, or latency (see --latency-table)")
+    )
+    latency_table: Path | None = field(
+        default=None,
+        metadata=_help("times from python -m nasprune.latency on the target machine (default: measured here)"),
+    )
+    round_to: int = field(default=1, metadata=_help("widths are multiples of it, or whole; 8 suits most targets"))
     mode: str = field(
         default="descent",
         metadata=_help("descent (a trial visits all budgets), or target (a trial is one search for one budget)"),
@@ -111,7 +121,7 @@ class StudySettings:
             )
         if not self.budgets or not all(0 < budget <= 1 for budget in self.budgets):
             given = ",".join(f"{budget:g}" for budget in self.budgets)
-            raise SettingsError(f"budgets '{given}' given; expected shares of the dense MACs above 0 and at most 1")
+            raise SettingsError(f"budgets '{given}' given; expected shares of the dense cost above 0 and at most 1")
         if len({f"{budget:g}" for budget in self.budgets}) != len(self.budgets):  # as points are named
             raise SettingsError(f"budgets {self.budgets} given; expected each one once")
         for name, least in _LEAST.items():
@@ -135,6 +145,8 @@ class StudySettings:
                 f"reduction-factor {self.reduction_factor:g} with one budget given; trials are stopped between "
                 "budgets, so expected several"
             )
+        if self.latency_table is not None and self.cost != "latency":
+            raise SettingsError(f"latency-table given with cost {self.cost}; leave it out, or give --cost latency")
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:
@@ -156,6 +168,11 @@ class StudySettings:
         NetworkSettings(network=self.network, head=self.head, classes=2, image_size=self.image_size)
 
     @property
+    def table(self) -> Path:
+        """Where the study keeps its latency table."""
+        return self.directory / "latency.json"
+
+    @property
     def directory(self) -> Path:
         """The study's own folder."""
         return self.storage / self.study
@@ -164,7 +181,10 @@ class StudySettings:
         """The same with absolute paths, which hold in every process of the study."""
         data = None if self.data is None else self.data.absolute()
         weights = self.weights if self.weights in (SCRATCH, IMAGENET) else str(Path(self.weights).absolute())
-        return dataclasses.replace(self, storage=self.storage.absolute(), data=data, weights=weights)
+        table = None if self.latency_table is None else self.latency_table.absolute()
+        return dataclasses.replace(
+            self, storage=self.storage.absolute(), data=data, weights=weights, latency_table=table
+        )
 
     def data_settings(self) -> DataSettings:
         """What `nasprune.data.load` takes."""
@@ -211,6 +231,8 @@ class StudySettings:
             search=search,
             tuning=TrainingSettings(epochs=self.tune_epochs, learning_rate=self.tune_learning_rate),
             growth=self.growth,
+            cost=cast("CostKind", self.cost),
+            round_to=self.round_to,
             batch_size=self.batch_size,
         )
 

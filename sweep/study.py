@@ -6,11 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasprune.cost import macs_cost
+from nasprune.costing import cost_of
 from nasprune.data import load
 from nasprune.files import write_json
+from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
-from nasprune.scores import check_budget
+from nasprune.scores import block_sizes, check_budget
 from sweep import report
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from nasprune.artifact import Artifact
     from nasprune.data import SceneData
+    from nasprune.latency import LatencyTable
     from sweep.cluster import Places
     from sweep.settings import StudySettings
 
@@ -64,7 +66,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     connect(settings.tracking_uri, settings.storage)
     data = load(settings.data_settings(), settings.storage / "shared" / "data")
     check_same_images(settings, data.store.data_hash)
-    _check_budgets(settings, data)
+    table = _check_budgets(settings, data)
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px"
     epochs = settings.steps(settings.budgets)
     if settings.mode == "target":
@@ -74,6 +76,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         places = find_places(settings)
         settings = dataclasses.replace(settings, device=places.device)
         with claimed(settings, data.store.data_hash):
+            if table is not None:
+                table.write(settings.table)
             tracker = Tracker(
                 study=tracked_name(settings.directory),
                 dataset=data.dataset,
@@ -159,8 +163,17 @@ def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> d
     return front
 
 
-def _check_budgets(settings: StudySettings, data: SceneData) -> None:
-    network = settings.dense_settings(len(data.classes)).network
-    cost = macs_cost(couple(build(network), network))
+def _check_budgets(settings: StudySettings, data: SceneData) -> LatencyTable | None:
+    """Check that every budget can be reached; gives the table of times that a cost of latency goes by."""
+    how = settings.descent_settings({})
+    network_settings = settings.dense_settings(len(data.classes)).network
+    network = build(network_settings)
+    coupling = couple(network, network_settings)
+    table = None
+    if how.cost == "latency":
+        kept = settings.latency_table or (settings.table if settings.table.exists() else None)
+        table = measure(coupling) if kept is None else read_table(kept)
+    cost = cost_of(how.cost, coupling, network, table)
     for budget in settings.budgets:
-        check_budget(budget, cost)
+        check_budget(budget, cost, block_sizes(coupling, how.round_to))
+    return table

@@ -13,6 +13,7 @@ from nasprune.data import load
 from nasprune.dense import obtain_dense
 from nasprune.descent import descent_from
 from nasprune.errors import DataError
+from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
 from sweep.points import volume
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nasprune.artifact import Artifact
     from nasprune.compute import Compute
     from nasprune.data import SceneData
+    from nasprune.latency import LatencyTable
     from sweep.settings import StudySettings
 
 
@@ -94,7 +96,9 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
     def session(budget: float) -> Session:
         return Session(checkpoints / point_name(trial, budget), report_epoch, identity=identity)
 
-    descent = descent_from(dense, data, settings.descent_settings(explored), compute, seed=settings.seed)
+    descent = descent_from(
+        dense, data, settings.descent_settings(explored), compute, seed=settings.seed, table=trial_table(settings)
+    )
     reached = read_artifact(directory / names[done - 1]) if done else None
     for pruned in descent.through(budgets[done:], session, reached=reached):
         name = names[len(records)]
@@ -143,6 +147,11 @@ def trial_ground(settings: StudySettings, dense_key: str) -> tuple[Compute, Scen
             f"these images lead to {dense.directory.name}; start another study on them"
         )
     return compute, data, dense
+
+
+def trial_table(settings: StudySettings) -> LatencyTable | None:
+    """The times that a cost of latency goes by."""
+    return read_table(settings.table) if settings.cost == "latency" else None
 
 
 def trial_provenance(settings: StudySettings, compute: Compute, data: SceneData, dense_key: str) -> dict[str, Any]:

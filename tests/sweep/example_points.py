@@ -22,6 +22,8 @@ def write_point(study_dir: Path, point: str = "t000-25pct", *, seed: int = 0, **
         "point": point,
         "trial": point.split("-")[0],
         "budget": 0.25,
+        "cost": "macs",
+        "cost_ratio": 0.24,
         "network": "resnet10",
         "head": "original",
         "dataset": "scenes",

@@ -19,7 +19,9 @@ def put(study, name, ratio, accuracy, budget=0):
     record = dict.fromkeys(KEYS, 0) | {
         "point": name, "trial": name[:4], "network": "resnet10", "head": "original", "dataset": "scenes",
         "classes": [], "image_size": 48, "statistics": {}, "data": {}, "provenance": {}, "widths": {},
-        "budget": budget, "macs_ratio": ratio, "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
+        "budget": budget,
+        "cost": "macs", "cost_ratio": ratio, "macs_ratio": ratio,
+        "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
     }  # fmt: skip
     (study / "points" / name).mkdir(parents=True)
     (study / "points" / name / "point.json").write_text(json.dumps(record))

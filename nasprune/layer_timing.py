@@ -1,0 +1,109 @@
+"""How long one layer takes at given widths, under ONNX Runtime or torch."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnxruntime
+
+    from nasprune.coupling import Geometry, Layer
+
+Runtime = Literal["onnxruntime", "torch"]
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "torch")
+_SECONDS, _LEAST, _MOST = 0.01, 7, 101  # time to spend on a measurement, and how many runs that may be
+
+
+def time_layer(layer: Layer, given: int, made: int, runtime: Runtime, threads: int) -> float:
+    """Seconds of one layer and its activation at these widths, batch 1: the median of several runs."""
+    run = _onnx_layer(layer, given, made, threads) if runtime == "onnxruntime" else _torch_layer(layer, given, made)
+    for _ in range(3):
+        run()
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < _LEAST or (time.perf_counter() - start < _SECONDS and len(times) < _MOST):
+        before = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - before)
+    return statistics.median(times)
+
+
+def _groups(layer: Layer, made: int) -> int:
+    return made // outputs_a_group(layer) if layer.inputs is None else 1
+
+
+def _onnx_layer(layer: Layer, given: int, made: int, threads: int) -> Callable[[], object]:
+    assert layer.geometry is not None  # noqa: S101 (callers measure only layers that have one)
+    groups = _groups(layer, made)
+    shape = _input_shape(layer, given * groups)
+    session = _session(layer.geometry, given, made, groups, shape, threads)
+    feed = {"x": np.random.default_rng(0).random(shape, dtype=np.float32)}
+    return lambda: session.run(None, feed)
+
+
+def _torch_layer(layer: Layer, given: int, made: int) -> Callable[[], object]:
+    geometry, groups = layer.geometry, _groups(layer, made)
+    assert geometry is not None  # noqa: S101 (callers measure only layers that have one)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    x = torch.rand(_input_shape(layer, given * groups), device=device)
+    weight = torch.rand((made, given, *geometry.kernel), device=device)
+    if geometry.kernel:
+        x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+
+    @torch.inference_mode()
+    def run() -> None:
+        if geometry.kernel:
+            F.conv2d(x, weight, None, geometry.stride, geometry.padding, geometry.dilation, groups).relu_()
+        else:
+            F.linear(x, weight).relu_()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _input_shape(layer: Layer, channels: int) -> tuple[int, ...]:
+    assert layer.geometry is not None  # noqa: S101 (callers measure only layers that have one)
+    sides = layer.geometry.sides
+    return (1, channels, *sides) if layer.geometry.kernel else (*sides, channels)
+
+
+def _session(
+    geometry: Geometry, given: int, made: int, groups: int, shape: tuple[int, ...], threads: int
+) -> onnxruntime.InferenceSession:
+    """A layer of random weights, and its activation, alone in an ONNX graph: input "x"."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(1).random((made, given, *geometry.kernel), dtype=np.float32)
+    if geometry.kernel:
+        node = helper.make_node(
+            "Conv", ["x", "w"], ["y"], kernel_shape=geometry.kernel, strides=geometry.stride,
+            pads=[*geometry.padding, *geometry.padding], dilations=geometry.dilation, group=groups,
+        )  # fmt: skip
+    else:
+        node, weight = helper.make_node("MatMul", ["x", "w"], ["y"]), np.ascontiguousarray(weight.T)
+    graph = helper.make_graph(
+        [node, helper.make_node("Relu", ["y"], ["z"])],
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def outputs_a_group(layer: Layer) -> int:
+    """Output channels of each group of a grouped convolution whose groups leave whole."""
+    return max(1, len(layer.outputs) // max(1, len(set(layer.outputs.tolist()))))

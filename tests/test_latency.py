@@ -1,0 +1,111 @@
+"""Latency as a cost: a table of measured layers, and what it makes of widths."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.costing import cost_of
+from nasprune.coupling import find_coupling
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.latency import LatencyTable, latency_cost, layer_key, measure, read_table
+from nasprune.scores import cut_at_budget
+
+NETWORK = nn.Sequential(
+    nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 32, 1, stride=2),
+    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4),
+)  # fmt: skip
+COUPLING = find_coupling(NETWORK, torch.zeros(1, 3, 8, 8))
+
+
+def written(seconds):
+    """A table whose times are a function of input and output width."""
+    layers = {}
+    for layer in COUPLING.layers:
+        wide = [layer.fixed_inputs] if layer.inputs is None else [max(1, len(layer.inputs) // 2), len(layer.inputs)]
+        tall = [len(layer.outputs) // 2, len(layer.outputs)]
+        layers[layer_key(layer)] = {
+            "inputs": wide, "outputs": tall, "seconds": [[seconds(i, o) for o in tall] for i in wide],
+        }  # fmt: skip
+    return LatencyTable(runtime="onnxruntime", threads=1, machine="test", layers=layers)
+
+
+def test_measured_table_covers_every_layer_and_falls_nowhere():
+    table = measure(COUPLING)
+    assert set(table.layers) == {layer_key(layer) for layer in COUPLING.layers}
+    cost = latency_cost(COUPLING, table)
+    widths = torch.stack([torch.linspace(1, 16, 40), torch.linspace(1, 32, 40)], dim=1)
+    times = cost(widths)
+    assert bool((times.diff() >= -1e-12).all())
+    assert 0 < float(times[0]) < float(times[-1]) == pytest.approx(cost.full)
+
+
+def test_torch_runtime_measures_too():
+    assert latency_cost(COUPLING, measure(COUPLING, "torch")).full > 0
+
+
+def test_cost_is_the_sum_of_interpolated_layers():
+    cost = latency_cost(COUPLING, written(lambda i, o: 3.0 * o))
+    # In this table times are proportional to output widths, with 16 + 16 + 32 + 4 of them.
+    assert float(cost(torch.tensor([16, 32]))) == pytest.approx(3 * 68) == pytest.approx(cost.full)
+    assert float(cost(torch.tensor([12.0, 20.0]))) == pytest.approx(3 * (12 + 12 + 20 + 4))
+    widths = torch.tensor([12.0, 20.0], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(cost(widths), widths)
+    assert gradient.tolist() == pytest.approx([6, 3])
+    assert cost.marginal(cost.sizes).tolist() == pytest.approx([6, 3])
+
+
+def test_smaller_network_is_looked_up_in_the_dense_ones_table():
+    table = written(lambda i, o: 3.0 * o)
+    kept = torch.zeros(COUPLING.channels, dtype=torch.bool)
+    kept[:12] = kept[16:36] = True
+    assert latency_cost(COUPLING.after(kept), table).full == pytest.approx(3 * (12 + 12 + 20 + 4))
+
+
+def test_budget_of_latency_is_kept():
+    cost = latency_cost(COUPLING, written(lambda i, o: 1.0 * i * o + 5))
+    cut = cut_at_budget(torch.rand(COUPLING.channels), COUPLING.group_of, cost, 0.5)
+    assert float(cut.cost) <= 0.5 * cost.full
+
+
+def test_table_is_read_back_and_bad_ones_are_named(tmp_path):
+    table = written(lambda i, o: 1.0 * o)
+    table.write(tmp_path / "table.json")
+    assert read_table(tmp_path / "table.json") == table
+    (tmp_path / "bad.json").write_text(json.dumps({"runtime": "onnxruntime"}))
+    for name in ("bad.json", "missing.json"):
+        with pytest.raises(ArtifactError, match="given as latency table"):
+            read_table(tmp_path / name)
+    with pytest.raises(SettingsError, match="lacks the layer 0"):
+        latency_cost(find_coupling(NETWORK, torch.zeros(1, 3, 10, 10)), table)
+    with pytest.raises(SettingsError, match="without a table"):
+        cost_of("latency", COUPLING, NETWORK)
+
+
+def test_command_measures_a_network(tmp_path):
+    out = tmp_path / "table.json"
+    command = [
+        sys.executable,
+        "-m",
+        "nasprune.latency",
+        "--network",
+        "resnet10",
+        "--classes",
+        "3",
+        "--image-size",
+        "32",
+    ]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=True)
+    assert "ms an image" in done.stdout
+    assert read_table(out).threads == 1
+    bad = subprocess.run(
+        [*command[:4], "resnet99", *command[5:], "--out", str(out)], capture_output=True, text=True, check=False
+    )
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("error: network 'resnet99' given")
+    assert "Traceback" not in bad.stderr

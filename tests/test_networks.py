@@ -1,0 +1,124 @@
+"""Networks by name: torchvision's, timm's, the user's own; and what of each can be cut."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.cost import macs_cost, measured_macs
+from nasprune.errors import NetworkError, SettingsError
+from nasprune.masking import MaskedNetwork
+from nasprune.networks import NetworkSettings, build, build_with_widths, couple, torchvision_names
+from nasprune.proof import lively
+from nasprune.scores import cut_at_budget
+from nasprune.surgery import derive
+
+# One or two of each family, small ones; bench/networks.py tries all.
+FAMILIES = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
+    "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet50",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_1", "vgg11", "wide_resnet50_2", "timm:ghostnet_100",
+    "timm:hrnet_w18_small", "timm:resnest14d", "timm:lcnet_050", "timm:mixnet_s", "timm:convnextv2_atto",
+)  # fmt: skip
+PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
+
+
+def settings_of(name, size=96):
+    return NetworkSettings(network=name, classes=5, image_size=size)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_family_is_cut_exactly(name):
+    settings = settings_of(name)
+    network = lively(build(settings))
+    coupling = couple(network, settings)
+    cost = macs_cost(coupling)
+    scores = torch.rand(coupling.channels, generator=torch.Generator().manual_seed(3))
+    least = float(cost(torch.ones_like(cost.sizes))) / cost.full
+    cut = cut_at_budget(scores, coupling.group_of, cost, max(0.3, 1.05 * least))
+    derived = derive(network, coupling, cut.kept)
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        masked = MaskedNetwork(network, coupling)(images, cut.kept.float())
+        logits = derived(images)
+        assert float((masked - logits).abs().max()) <= 1e-4 * float(logits.abs().max())
+        assert not torch.allclose(logits, network(images), rtol=1e-3)
+        assert measured_macs(derived, 96) == int(cut.cost) < cost.full
+        rebuilt = build_with_widths(settings, coupling.widths(cut.kept))
+        rebuilt.load_state_dict(derived.state_dict())
+        assert torch.equal(rebuilt.eval()(images), logits)
+
+
+def test_page_lists_every_cnn_of_torchvision_and_all_pass():
+    rows = dict(re.findall(r"^\| ([\w:.]+) \| (\w+)", PAGE.read_text(), re.MULTILINE))
+    missing = {name for name in torchvision_names() if not name.startswith(("vit_", "swin_", "maxvit_"))} - set(rows)
+    assert not missing
+    assert [name for name, passes in rows.items() if passes != "yes"] == []
+
+
+class Held(nn.Module):
+    """A network whose code holds one width as a number."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3)
+        self.last = nn.Linear(6, num_classes)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x.reshape(len(x), 8, *x.shape[2:]).relu()
+        return self.last(self.second(x).mean((2, 3)))
+
+
+def held(num_classes):
+    return Held(num_classes)
+
+
+def stubborn(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Unflatten(1, (8, 30, 30)), nn.Flatten(), nn.Linear(7200, num_classes)
+    )
+
+
+def without_classes():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 9))
+
+
+NOT_A_FUNCTION = 3
+
+
+def test_users_own_function_is_a_network_and_what_cannot_be_cut_stays_whole():
+    settings = settings_of("tests.test_networks:held", 32)
+    coupling = couple(build(settings), settings)
+    assert [group.name for group in coupling.groups] == ["second"]
+    assert coupling.whole["first"] == "the network's own code holds its width as a number"
+    rebuilt = build_with_widths(settings, {"second": 2})
+    assert rebuilt.second.out_channels == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("resnet19", SettingsError, "network 'resnet19' given; expected resnet10, a classification network"),
+        ("timm:resnet19", SettingsError, "timm says"),
+        ("tests.test_networks:missing", SettingsError, "has no attribute 'missing'"),
+        ("no_such_package:make", SettingsError, "No module named 'no_such_package'"),
+        ("tests.test_networks:NOT_A_FUNCTION", SettingsError, "calling it failed"),
+        ("tests.test_networks:without_classes", NetworkError, r"output of \(2, 9\) from 2 images; expected \(2, 5\)"),
+        ("tests.test_networks:stubborn", NetworkError, "cannot be cut exactly at 0: "),
+    ],
+)
+def test_bad_network_is_named(name, error, message):
+    with pytest.raises(error, match=message):
+        couple(build(settings_of(name, 32)), settings_of(name, 32))
+
+
+def test_without_timm_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SettingsError, match="timm is not installed"):
+        build(settings_of("timm:resnet18"))
