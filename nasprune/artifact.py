@@ -94,8 +94,14 @@ def data_settings(record: dict[str, Any]) -> DataSettings:
     return DataSettings(**values)
 
 
-def write_artifact(directory: Path, network: nn.Module, record: Record) -> None:
+def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx: bool = True) -> None:
     """Write a network under `directory`, whole or not at all. One that is already there stays as it is.
+
+    Args:
+        directory: The point's folder.
+        network: On any device.
+        record: See `Record`.
+        onnx: Whether to export it, too, which takes most of the time.
 
     Raises:
         ArtifactError: if it cannot be written.
@@ -110,7 +116,8 @@ def write_artifact(directory: Path, network: nn.Module, record: Record) -> None:
         partial.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in network.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
-        export_onnx(network, statistics, record["image_size"], partial / ONNX)
+        if onnx:
+            export_onnx(network, statistics, record["image_size"], partial / ONNX)
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         partial.replace(directory)
     except (OSError, SafetensorError) as error:

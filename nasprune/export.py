@@ -42,11 +42,21 @@ class Normalised(nn.Module):
         return logits
 
 
-def export_onnx(network: nn.Module, statistics: Statistics, image_size: int, path: Path) -> None:
-    """Write `network` as float32 ONNX: input "image" (batch, 3, S, S) in [0, 1], output "logits" (batch, classes)."""
+def export_onnx(
+    network: nn.Module, statistics: Statistics, image_size: int, path: Path, *, batch: int | None = None
+) -> None:
+    """Write `network` as float32 ONNX: input "image" (batch, 3, S, S) in [0, 1], output "logits" (batch, classes).
+
+    Args:
+        network: In evaluation mode.
+        statistics: Normalisation it was trained with.
+        image_size: S.
+        path: The file.
+        batch: A batch size fixed in the file, which on-board compilers ask for; None leaves it open.
+    """
     device = next(network.parameters()).device
     module = Normalised(network, statistics).to(device).eval()
-    example = torch.rand(2, 3, image_size, image_size, device=device)
+    example = torch.rand(batch or 2, 3, image_size, image_size, device=device)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch 2.11's exporter uses what torch 2.11 has deprecated.
@@ -58,7 +68,7 @@ def export_onnx(network: nn.Module, statistics: Statistics, image_size: int, pat
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
             external_data=False,
             verbose=False,
         )

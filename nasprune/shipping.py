@@ -1,0 +1,187 @@
+"""Files for the target board: batch 1 fixed, float32 and INT8, each measured as the file it is.
+
+    python -m nasprune.shipping runs/<study>/points/<point> --data-dir runs/shared/data
+
+INT8 is static and in QDQ form, with symmetric weights for each output channel and activations calibrated on training
+images: what ONNX Runtime, TensorRT, OpenVINO and Vitis AI all take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nasprune.artifact import Artifact, data_settings, read_artifact
+from nasprune.data import Batches, load
+from nasprune.data.statistics import Statistics
+from nasprune.errors import NaspruneError
+from nasprune.export import export_onnx, onnx_session
+from nasprune.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from nasprune.data import SceneData
+
+FLOAT, INT8, REPORT = "board.onnx", "board_int8.onnx", "board.json"
+CALIBRATION_IMAGES = 256
+_LIMITS = {"fits_5_mb": 5_000_000, "fits_1_mb": 1_000_000}
+_SECONDS, _LEAST = 0.5, 30  # of a latency measurement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A file under ONNX Runtime on the CPU.
+
+    Attributes:
+        bytes: Its size.
+        fits_5_mb: Whether that is at most 5 MB.
+        fits_1_mb: Whether that is at most 1 MB.
+        latency_ms: Of one image on one thread: the median of many runs.
+        test_accuracy: In 0..1.
+        difference: Largest difference of its logits from torch's on test images, over the largest logit.
+    """
+
+    bytes: int
+    fits_5_mb: bool
+    fits_1_mb: bool
+    latency_ms: float
+    test_accuracy: float
+    difference: float
+
+
+def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Measured]:
+    """Write a point's files for the board, and measure them.
+
+    Args:
+        artifact: The point.
+        data: The data set it was trained on.
+        directory: Where the files go; those already there are replaced.
+
+    Returns:
+        By file name.
+    """
+    network = artifact.network
+    directory.mkdir(parents=True, exist_ok=True)
+    export_onnx(network, artifact.statistics, data.image_size, directory / FLOAT, batch=1)
+    train = _pixels(data, "train")
+    quantise(directory / FLOAT, directory / INT8, train)
+    measured = {name: measure(directory / name, artifact, data) for name in (FLOAT, INT8)}
+    write_json(directory / REPORT, {name: asdict(each) for name, each in measured.items()})
+    return measured
+
+
+def quantise(source: Path, target: Path, images: Batches) -> None:
+    """Write the INT8 form of a float32 file.
+
+    Args:
+        source: ONNX with a fixed batch of 1.
+        target: The file to be written.
+        images: Batches of one training image each, in [0, 1]; the first `CALIBRATION_IMAGES` are used.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._images: Iterator[npt.NDArray[np.float32]] = _spread(images)
+
+        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+            image = next(self._images, None)
+            return None if image is None else {"image": image}
+
+    logging.getLogger().setLevel(logging.ERROR)  # it warns of its own steps
+    prepared = target.with_suffix(".prepared")
+    try:
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"WeightSymmetric": True},
+        )  # fmt: skip
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+def _spread(images: Batches) -> Iterator[npt.NDArray[np.float32]]:
+    """Images from all over the data set, which lies class by class."""
+    step = max(1, len(images) // CALIBRATION_IMAGES)
+    for number, (image, _) in enumerate(images.epoch(0)):
+        if number % step == 0 and number // step < CALIBRATION_IMAGES:
+            yield image.numpy()
+
+
+def measure(path: Path, artifact: Artifact, data: SceneData) -> Measured:
+    """Size, latency, accuracy and parity of a file with a fixed batch of 1."""
+    session = onnx_session(path, threads=1)
+    scale = 1 / torch.tensor(artifact.statistics.deviation)[:, None, None]
+    mean = torch.tensor(artifact.statistics.mean)[:, None, None]
+    right, difference, largest = 0, 0.0, 0.0
+    test = _pixels(data, "test")
+    feed = {}
+    for image, label in test.epoch(0):
+        feed = {"image": image.numpy()}
+        logits = torch.from_numpy(np.asarray(session.run(["logits"], feed)[0]))
+        with torch.inference_mode():
+            wanted = artifact.network((image - mean) * scale)
+        right += int(logits.argmax(1) == label)
+        difference = max(difference, float((logits - wanted).abs().max()))
+        largest = max(largest, float(wanted.abs().max()))
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < _LEAST or time.perf_counter() - start < _SECONDS:
+        before = time.perf_counter()
+        session.run(["logits"], feed)
+        times.append(time.perf_counter() - before)
+    size = path.stat().st_size
+    return Measured(
+        bytes=size,
+        **{name: size <= limit for name, limit in _LIMITS.items()},
+        latency_ms=1e3 * statistics.median(times),
+        test_accuracy=right / test.images_count,
+        difference=difference / largest,
+    )
+
+
+def _pixels(data: SceneData, part: Any) -> Batches:  # noqa: ANN401 (a literal of the data package)
+    """One image at a time, in [0, 1]."""
+    raw = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+    indices = getattr(data.split, part)
+    return Batches(data.images, data.store.labels, indices, batch_size=1, statistics=raw, device=torch.device("cpu"))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nasprune.shipping", description="Write a point's files for the target board, and measure them."
+    )
+    parser.add_argument("point", type=Path)
+    parser.add_argument(
+        "--data-dir", type=Path, required=True, help="where packed data sets are: <storage>/shared/data"
+    )
+    parser.add_argument("--out", type=Path, help="where the files go (default: beside the point's own)")
+    given = parser.parse_args()
+    try:
+        artifact = read_artifact(given.point)
+        data = load(data_settings(artifact.record["data"]), given.data_dir)
+        measured = ship(artifact, data, given.out or given.point)
+    except NaspruneError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    sys.stdout.write(json.dumps({name: asdict(each) for name, each in measured.items()}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
