@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nasprune.compute import Compute
     from nasprune.cost import Cost
     from nasprune.coupling import Coupling, Layer
-    from nasprune.data.batches import Batches
+    from nasprune.training import EpochBatches
 
 Scale = Literal["global", "uniform"]
 
@@ -31,13 +31,13 @@ class Criterion(Protocol):
     """Importance (C,), at least 0, of every channel of a network."""
 
     def __call__(
-        self, network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int
+        self, network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int
     ) -> torch.Tensor:
         """Importance of each channel; arguments a criterion has no use for are ignored."""
         ...
 
 
-def taylor(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+def taylor(network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int) -> torch.Tensor:
     """First-order change of the loss when a channel goes: mean squared gradient of its mask at 1.
 
     Molchanov et al. 2019, with the gradient taken for the whole coupled channel at once and squared per batch.
@@ -54,17 +54,19 @@ def taylor(network: nn.Module, coupling: Coupling, batches: Batches, compute: Co
     return total / len(batches)
 
 
-def l1(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+def l1(network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int) -> torch.Tensor:
     """Sum of absolute filter weights (Li et al. 2017)."""
     return _over_producers(network, coupling, lambda weight: weight.abs().sum(1))
 
 
-def fpgm(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+def fpgm(network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int) -> torch.Tensor:
     """Sum of distances to all other filters of the layer: far from the geometric median (He et al. 2019)."""
     return _over_producers(network, coupling, lambda weight: torch.cdist(weight, weight).sum(1))
 
 
-def bn_scale(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+def bn_scale(
+    network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int
+) -> torch.Tensor:
     """Absolute batch-norm scale (network slimming, Liu et al. 2017).
 
     Raises:
@@ -85,14 +87,16 @@ def bn_scale(network: nn.Module, coupling: Coupling, batches: Batches, compute: 
 
 
 def uniform_random(
-    network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int
+    network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int
 ) -> torch.Tensor:
     """Random importance in (0, 1): the floor every criterion has to beat."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(coupling.channels, generator=generator).to(compute.device)
 
 
-def constant(network: nn.Module, coupling: Coupling, batches: Batches, compute: Compute, seed: int) -> torch.Tensor:
+def constant(
+    network: nn.Module, coupling: Coupling, batches: EpochBatches, compute: Compute, seed: int
+) -> torch.Tensor:
     """The same for every channel: with scale "global", a search that starts from it knows nothing."""
     return torch.ones(coupling.channels, device=compute.device)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasprune.compute import Compute
-    from nasprune.data.batches import Batches
+    from nasprune.training import EpochBatches
 
 Lesson = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 """Images (B, 3, S, S), labels (B,) and the teacher's logits (B, classes), where there is a teacher."""
@@ -30,14 +30,22 @@ class Lessons:
         compute: Device and precision.
         teacher: The trained dense network, on that device; None serves labels only.
         views: How many epoch numbers have views of their own; then they come again. None: all.
+        remember: Whether an epoch's number fixes its views, so that the teacher need not be asked again.
     """
 
     def __init__(
-        self, batches: Batches, compute: Compute, teacher: nn.Module | None = None, *, views: int | None = None
+        self,
+        batches: EpochBatches,
+        compute: Compute,
+        teacher: nn.Module | None = None,
+        *,
+        views: int | None = None,
+        remember: bool = True,
     ) -> None:
         self.batches = batches
         self.teacher = teacher
         self.views = views
+        self._remember = remember
         self._compute = compute
         self._answers: dict[int, list[torch.Tensor]] = {}
 
@@ -52,7 +60,7 @@ class Lessons:
             for images, labels in self.batches.epoch(number):
                 yield images, labels, None
             return
-        known = self._answers.setdefault(number, [])
+        known = self._answers.setdefault(number, []) if self._remember else []
         for index, (images, labels) in enumerate(self.batches.epoch(number)):
             if index == len(known):
                 known.append(self._ask(images))

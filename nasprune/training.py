@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -14,9 +14,22 @@ from nasprune.errors import SettingsError
 from nasprune.progress import Session, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nasprune.compute import Compute
-    from nasprune.data.batches import Batches
     from nasprune.lessons import Lessons
+
+
+class EpochBatches(Protocol):
+    """Labelled batches, an epoch at a time, as `data.Batches` serves them."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images (B, 3, H, W), normalised, and labels (B,), on the device that computes."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +165,7 @@ def fit(
     network.eval()
 
 
-def recalibrate(network: nn.Module, batches: Batches, compute: Compute, *, epoch: int = 0) -> None:
+def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, epoch: int = 0) -> None:
     """Set every batch norm's statistics afresh, as the plain average over one epoch of training images.
 
     After channels were removed or re-weighted the old statistics no longer describe what flows
@@ -175,11 +188,12 @@ def recalibrate(network: nn.Module, batches: Batches, compute: Compute, *, epoch
     network.eval()
 
 
-def evaluate(network: nn.Module, batches: Batches) -> float:
+def evaluate(network: nn.Module, batches: EpochBatches) -> float:
     """Accuracy in 0..1 on all images of `batches`, in float32."""
     network.eval()
-    right = 0
+    right = seen = 0
     with torch.inference_mode():
         for images, labels in batches.epoch(0):
             right += int((network(images).argmax(1) == labels).sum())
-    return right / batches.images_count
+            seen += len(labels)
+    return right / seen

@@ -1,0 +1,84 @@
+"""Files for the board: what is in them, and that they do what torch does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import onnx
+import pytest
+
+from nasprune.artifact import read_artifact
+from nasprune.compute import choose_compute
+from nasprune.data import DataSettings, load
+from nasprune.dense import DenseSettings, obtain_dense
+from nasprune.networks import NetworkSettings
+from nasprune.shipping import FLOAT, INT8, REPORT
+from nasprune.training import TrainingSettings
+
+ON_BOARD = {"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten", "Gemm"}
+QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """The command run on a dense network of small scenes."""
+    folder = tmp_path_factory.mktemp("shipping")
+    data = load(DataSettings(dataset="scenes", image_size=32, scenes_per_class=40), folder / "data")
+    network = NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=8), batch_size=16)
+    dense = obtain_dense(folder / "dense", settings, data, choose_compute("cpu"))
+    command = [sys.executable, "-m", "nasprune.shipping", str(dense.directory), "--data-dir", str(folder / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dense.directory, json.loads(done.stdout)
+
+
+def operators(path):
+    model = onnx.load(path)
+    sides = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    return {node.op_type for node in model.graph.node}, sides
+
+
+def test_files_have_a_fixed_batch_and_only_operators_of_the_targets(shipped):
+    folder, _ = shipped
+    for name, allowed in ((FLOAT, ON_BOARD), (INT8, ON_BOARD | QUANTISED)):
+        used, sides = operators(folder / name)
+        assert used <= allowed
+        assert sides == [1, 3, 32, 32]
+
+
+def test_float_file_is_the_network_and_int8_nearly(shipped):
+    folder, measured = shipped
+    record = read_artifact(folder).record
+    assert measured == json.loads((folder / REPORT).read_text())
+    assert measured[FLOAT]["difference"] < 1e-4
+    assert measured[FLOAT]["test_accuracy"] == pytest.approx(record["test_accuracy"])
+    assert 1e-4 < measured[INT8]["difference"] < 0.5
+    assert abs(measured[INT8]["test_accuracy"] - record["test_accuracy"]) < 0.1
+    assert 3 < measured[FLOAT]["bytes"] / measured[INT8]["bytes"] < 4.2
+    for name, each in measured.items():
+        size = (folder / name).stat().st_size
+        assert (each["bytes"], each["fits_5_mb"], each["fits_1_mb"]) == (size, size <= 5_000_000, size <= 1_000_000)
+    assert not list(folder.glob("*.prepared"))
+
+
+def test_weights_are_quantised_for_each_channel(shipped):
+    folder, _ = shipped
+    model = onnx.load(folder / INT8)
+    initial = {tensor.name: tensor for tensor in model.graph.initializer}
+    scales = [
+        initial[node.input[1]].dims[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in initial and len(initial[node.input[0]].dims) == 4
+        and initial[node.input[1]].dims
+    ]  # fmt: skip
+    assert sum(scale >= 64 for scale in scales) == 12  # convolutions; the normalisation has scales, too
+
+
+def test_missing_point_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "nasprune.shipping", str(tmp_path / "none"), "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
