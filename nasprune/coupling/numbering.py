@@ -89,12 +89,11 @@ class Numbering:
         """
         roots = self.roots(np.arange(len(self._parents)))
         family = self._families(roots)
-        used = [np.bincount(roots[numbers], minlength=len(roots)) for numbers in uses]
-        alike = np.stack(used, axis=1) if used else np.zeros((len(roots), 0), dtype=np.int64)
-        members: dict[tuple[str, bytes], list[int]] = {}
+        uses_of = _fingerprints(roots, uses)
+        members: dict[tuple[str, int], list[int]] = {}
         for root in sorted(set(roots.tolist()) - {FIXED}):
             if family[root]:
-                members.setdefault((family[root], alike[root].tobytes()), []).append(root)
+                members.setdefault((family[root], int(uses_of[root])), []).append(root)
         # A group of one channel cannot lose it.
         members = {key: numbers for key, numbers in members.items() if len(numbers) > 1}
         if not members:
@@ -144,13 +143,33 @@ class Numbering:
         for numbers, reason in self._reasons:
             for number in numbers.tolist():
                 reasons.setdefault(number, reason)
-        producers = np.array(self._producers)
         found = {}
-        for producer in dict.fromkeys(self._producers[1:]):
-            its = np.flatnonzero(producers == producer)
+        for producer, its in _places(self._producers).items():
             if producer and bool(stays[its].all()):
                 because = next((reasons[n] for n in its.tolist() if n in reasons), "")
                 found[producer] = because or (
                     "joined with channels that stay" if bool((roots[its] == FIXED).all()) else "a single channel"
                 )
         return found
+
+
+def _fingerprints(roots: Numbers, uses: Iterable[Numbers]) -> npt.NDArray[np.uint64]:
+    """For each root a number that says how often it appears along each axis.
+
+    The counts themselves would be a table of all axes by all channels; a sum of them with random weights, modulo
+    2^64, tells two rows of it apart but for one chance in 2^64.
+    """
+    found = np.zeros(len(roots), dtype=np.uint64)
+    weights = np.random.default_rng(0)
+    for numbers in uses:
+        present, counts = np.unique(roots[numbers], return_counts=True)
+        found[present] += weights.integers(1, 2**64, dtype=np.uint64) * counts.astype(np.uint64)
+    return found
+
+
+def _places(producers: list[str]) -> dict[str, Numbers]:
+    """The numbers of each producer."""
+    places: dict[str, list[int]] = {}
+    for number, producer in enumerate(producers):
+        places.setdefault(producer, []).append(number)
+    return {producer: np.array(numbers) for producer, numbers in places.items()}
