@@ -113,7 +113,8 @@ class StudySettings:
         if len(self.fractions) != 3:
             raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
         if not self.study:
-            object.__setattr__(self, "study", f"{self.data_settings().name}-{self.network}")
+            network = re.sub(r"[^A-Za-z0-9._-]+", "-", self.network)  # timm:NAME
+            object.__setattr__(self, "study", f"{self.data_settings().name}-{network}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.study) or self.study in RESERVED:
             raise SettingsError(
                 f"study name '{self.study}' given; expected letters, digits, '.', '_' and '-' only, "

@@ -86,6 +86,8 @@ def test_straight_through_mask_is_hard_forward_and_soft_backward():
 def test_blocks_give_round_widths_within_the_budget(scores, round_to, budget):
     scores = torch.tensor(scores)
     blocks = block_sizes(COUPLING, round_to)
+    assert blocks is not None
+    budget = max(budget, float(COST(torch.minimum(COST.sizes, blocks))) / COST.full)
     cut = cut_at_budget(scores, COUPLING.group_of, COST, budget, blocks)
     widths = COUPLING.widths(cut.kept)
     sizes = {group.name: group.size for group in COUPLING.groups}

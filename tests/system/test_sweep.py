@@ -194,6 +194,18 @@ def test_a_trial_for_each_budget(tmp_path, storage):
     assert [point["point"] for point in front_of(tmp_path)["points"]] == ["t001-50pct", "t000-20pct"]
 
 
+def test_budgets_of_latency_with_round_widths(tmp_path, storage):
+    shutil.copytree(storage / "shared", tmp_path / "shared")
+    done = sweep(tmp_path, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (point,) = front_of(tmp_path)["points"]
+    assert point["cost"] == "latency"
+    assert 0 < point["cost_ratio"] <= 0.6
+    assert all(width % 8 == 0 for width in point["widths"].values())
+    table = json.loads((tmp_path / STUDY / "latency.json").read_text())
+    assert table["runtime"] == "onnxruntime"
+
+
 CLIENT = """
 import sys, numpy as np, mlflow
 assert not any(name in sys.modules for name in ("nasprune", "torch"))
