@@ -19,6 +19,7 @@ from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings, build_with_widths
+from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -162,7 +163,7 @@ def read_artifact(directory: Path) -> Artifact:
         raise ArtifactError(f"{path} is not a readable safetensors file ({error}); take the point again") from error
     try:
         network = build_with_widths(network_settings(record), record["widths"])
-        network.load_state_dict(weights)
+        load_tensors(network, weights)
     except (NaspruneError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ArtifactError(f"{path} does not fit the widths in {RECORD}: {reason}") from error

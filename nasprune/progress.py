@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from nasprune.errors import ArtifactError
 from nasprune.files import write_bytes
+from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ class State:
         """Put back what `flat` gave."""
         for name, module in self.modules.items():
             prefix = f"module/{name}/"
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
+            load_tensors(module, {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
         for name, optimizer in self.optimizers.items():
             slots: dict[int, dict[str, Any]] = {}
             for key, value in flat.items():

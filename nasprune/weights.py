@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint
             weights[key] = own[key]
     weights |= {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
     try:
-        network.load_state_dict(weights)
+        load_tensors(network, weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ArtifactError(f"weights in {path} do not fit {name}: {reason}") from error
