@@ -14,8 +14,8 @@ from sweep.settings import StudySettings, check_same_study, fields
 FLAGS = {
     "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
     "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "growth", "dense_learning_rate",
-    "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost", "latency_table", "round_to", "seed",
-    "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+    "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost", "latency_table", "round_to",
+    "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
 }  # fmt: skip
 
 
