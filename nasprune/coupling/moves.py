@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nasprune.coupling.numbering import Numbers
 
 
+_VIEWS = frozenset({"view", "reshape", "_unsafe_view", "unflatten"})
 _REORDER = frozenset({"transpose", "permute", "flip", "roll", "t"})
 
 
@@ -35,6 +36,8 @@ def move(f: Follower, node: torch.fx.Node) -> Value:
         return [None] * len(node.meta["val"]) if isinstance(node.meta["val"], list | tuple) else None
     if all(f.value(source) is None for source in node.all_input_nodes):
         return [None] * len(node.meta["val"]) if isinstance(node.meta["val"], list | tuple) else None
+    if name in _VIEWS:
+        _tie_split_channels(f, node)
     target: Callable[..., Any] = node.target  # type: ignore[assignment]
     args = torch.fx.node.map_arg(node.args, functools.partial(_numbers, f))
     kwargs = torch.fx.node.map_arg(node.kwargs, functools.partial(_numbers, f))
@@ -76,12 +79,27 @@ def _numbers(f: Follower, node: torch.fx.Node) -> torch.Tensor:
     return torch.from_numpy(roots).reshape(along).expand(sides).contiguous()
 
 
-def _compressed(f: Follower, full: Numbers) -> Channels | None:
-    """The one axis along which numbers vary.
+def _tie_split_channels(f: Follower, node: torch.fx.Node) -> None:
+    """Where a view splits channels over several axes, merge those that lie at one place of the last of them.
 
-    Where a view has split channels over several axes, the last of them is taken for the one that shrinks, as in
-    a channel shuffle, whose number of groups is a constant; entries along it are merged over the others.
+    The last axis is taken for the one that shrinks, as in a channel shuffle, whose number of groups is a constant.
     """
+    (source,) = node.all_input_nodes
+    value = f.value(source)
+    if not isinstance(value, Channels):
+        return
+    along = [1] * len(shape(source))
+    along[value.axis] = -1
+    places = np.broadcast_to(np.arange(len(value.numbers)).reshape(along), shape(source)).reshape(shape(node))
+    varies = [axis for axis in range(places.ndim) if bool((places != places.take([0], axis)).any())]
+    if len(varies) > 1:
+        rows = np.moveaxis(places, varies[-1], -1).reshape(-1, places.shape[varies[-1]])
+        for row in np.unique(rows, axis=0)[1:]:
+            f.numbering.merge(value.numbers[rows[0]], value.numbers[row])
+
+
+def _compressed(f: Follower, full: Numbers) -> Channels | None:
+    """The one axis along which numbers vary; of several the last, its entries merged over the others."""
     for axis in range(full.ndim):
         if full.shape[axis] > 1 and bool((full == full.take([0], axis)).all()):
             full = full.take([0], axis)
