@@ -82,9 +82,9 @@ def held(num_classes):
 
 
 def stubborn(num_classes):
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Unflatten(1, (8, 30, 30)), nn.Flatten(), nn.Linear(7200, num_classes)
-    )
+    network = Held(num_classes)
+    network.second, network.last = nn.Identity(), nn.Linear(8, num_classes)
+    return network
 
 
 def without_classes():
@@ -112,7 +112,7 @@ def test_users_own_function_is_a_network_and_what_cannot_be_cut_stays_whole():
         ("no_such_package:make", SettingsError, "No module named 'no_such_package'"),
         ("tests.test_networks:NOT_A_FUNCTION", SettingsError, "calling it failed"),
         ("tests.test_networks:without_classes", NetworkError, r"output of \(2, 9\) from 2 images; expected \(2, 5\)"),
-        ("tests.test_networks:stubborn", NetworkError, "cannot be cut exactly at 0: "),
+        ("tests.test_networks:stubborn", NetworkError, "cannot be cut exactly at first: "),
     ],
 )
 def test_bad_network_is_named(name, error, message):
