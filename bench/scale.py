@@ -1,0 +1,305 @@
+"""Many trials on many GPUs that are only declared: what the driver costs, and whether GPUs wait for it.
+
+    uv run bench/scale.py --trials 2000 --seconds 20 --out runs/scale
+
+A whole study of `sweep/run.py` on a Ray cluster of `--nodes` nodes with `--gpus` GPUs each, all on this machine, with
+Optuna, early stopping's stopper, MLflow and the front as they are; only the trials' training is replaced by sleeping.
+What it measures is written to `rows.jsonl` as it goes; `--table` prints the table of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from rich.console import Console
+
+from nasprune.compute import choose_compute
+from nasprune.data import load
+from nasprune.dense import obtain_dense
+from sweep.cluster import prepare_environment
+from sweep.settings import StudySettings
+
+prepare_environment()
+
+import ray  # noqa: E402  # reads the environment when it is imported
+import sleeping  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from sweep import schedule, study  # noqa: E402
+from sweep.schedule import Follower  # noqa: E402
+from sweep.searcher import OptunaSearcher  # noqa: E402
+from sweep.tracking import Tracker  # noqa: E402
+
+Row = dict[str, Any]
+MARKS = (100, 500, 2000)
+PARTS: dict[str, tuple[object, str]] = {
+    "suggest": (OptunaSearcher, "suggest"),
+    "tell": (OptunaSearcher, "on_trial_complete"),
+    "result": (Follower, "on_trial_result"),
+    "metrics": (Tracker, "trial_metrics"),
+    "point": (Tracker, "point"),
+    "show": (study, "write_front"),
+}
+"""What is timed in the driver, by the word in the table."""
+
+
+class Sleeping(StudySettings):
+    """A study's settings that reach the workers as plain values: with their own class would come torch."""
+
+    plain: dict[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (Sleeping.plain,)
+
+
+class Recorder:
+    """Writes rows to a file, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a")
+        self._lock = threading.Lock()
+
+    def __call__(self, kind: str, **values: object) -> None:
+        """Write one row."""
+        with self._lock:
+            self._file.write(json.dumps({"kind": kind, "at": time.time(), **values}) + "\n")
+            self._file.flush()
+
+
+class Meter:
+    """Times calls in the driver, and every few seconds writes what they came to.
+
+    Args:
+        record: Where to.
+        points: The study's points.
+    """
+
+    def __init__(self, record: Recorder, points: Path) -> None:
+        self._record, self._points = record, points
+        self._spent: dict[str, list[float]] = {name: [] for name in PARTS}
+        self._over = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        for name, (owner, function) in PARTS.items():
+            setattr(owner, function, self._timed(name, getattr(owner, function)))
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*args: object, **kwargs: object) -> object:
+            begun = time.perf_counter()
+            given = function(*args, **kwargs)
+            spent = time.perf_counter() - begun
+            if name != "suggest" or isinstance(given, dict):
+                self._spent[name].append(spent)
+            else:
+                self._spent.setdefault("asked in vain", []).append(spent)
+            if name == "tell":
+                self._over += 1
+            return given
+
+        return timed
+
+    def _watch(self) -> None:
+        while True:
+            last = self._stop.wait(2.0)
+            spent, fresh = self._spent, {name: [] for name in PARTS}
+            self._spent = fresh
+            self._record(
+                "sample",
+                over=self._over,
+                rss=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"),
+                cpu=time.process_time(),
+                spent=spent,
+                load=os.getloadavg()[0],
+            )
+            if last:
+                return
+
+
+def simulate(options: argparse.Namespace) -> None:
+    """Run the study, and write its rows."""
+    out: Path = options.out
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    settings = Sleeping(
+        study="scale", storage=out.absolute(), trials=options.trials, scenes_per_class=10, image_size=32,
+        dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
+    )  # fmt: skip
+    shared = settings.storage / "shared"
+    data = load(settings.data_settings(), shared / "data")
+    dense = obtain_dense(
+        shared / "dense", settings.dense_settings(len(data.classes)), data, choose_compute("cpu", threads=1)
+    )
+    Sleeping.plain = {
+        "plan": plan(settings),
+        "directory": str(settings.directory),
+        "budgets": settings.budgets,
+        "seconds": options.seconds / (options.epochs * len(settings.budgets)),
+        "jitter": options.jitter,
+        "record": dict(dense.record),
+        "files": {"model.onnx": small_model(), "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
+    }
+    schedule.run_trial = sleeping.sleep_through
+    cluster = Cluster()
+    for _ in range(options.nodes):
+        cluster.add_node(num_gpus=options.gpus, num_cpus=options.gpus, object_store_memory=80 * 2**20)
+    ray.init(address=cluster.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    record = Recorder(out / "rows.jsonl")
+    try:
+        record(
+            "study", trials=options.trials, seconds=options.seconds, nodes=options.nodes, gpus=options.gpus,
+            epochs=options.epochs * len(settings.budgets), budgets=len(settings.budgets), machine=machine(),
+            commit=commit(),
+        )  # fmt: skip
+        with Meter(record, settings.directory / "points"), (out / "terminal.txt").open("w") as terminal:
+            study.run_study(settings, Console(file=terminal, force_terminal=options.live, width=120))
+        record("end")
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
+    """For each budget its epochs, as a trial reports them."""
+    how, step = settings.descent_settings({}), 0
+    planned = []
+    for budget in settings.falling_budgets:
+        epochs: list[dict[str, Any]] = []
+        for phase, count in zip(("search", "tune"), how.epochs(budget), strict=True):
+            for epoch in range(1, count + 1):
+                step += 1
+                metrics = {f"{phase}_{name}": 0.5 for name in ("loss", "seconds", "val_accuracy")}
+                epochs.append({"phase": phase, "epoch": epoch, "epochs": count, "step": step, **metrics})
+        planned.append((budget, epochs))
+    return planned
+
+
+def small_model() -> bytes:
+    """An ONNX file of a hundred bytes."""
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("image", "logits")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["image"], ["logits"])], "g", *[[v] for v in values])
+    return bytes(onnx.helper.make_model(graph).SerializeToString())
+
+
+def machine() -> str:
+    """What this ran on."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """The code's version."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def show(out: Path) -> None:
+    """Print the table of a folder's rows."""
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    about = next(row for row in rows if row["kind"] == "study")
+    samples = [row for row in rows if row["kind"] == "sample"]
+    records = [json.loads(path.read_text()) for path in out.glob("scale/points/[!.]*/point.json")]
+    last = {}
+    for record in sorted(records, key=lambda r: len(r["slept"])):
+        last[record["trial"]] = record["slept"]
+    places = about["nodes"] * about["gpus"]
+    print(
+        f"{about['nodes']} nodes of {about['gpus']} GPUs, declared; all on one machine of {about['machine']}; commit "
+        f"{about['commit']}; trials of {about['seconds']:g} s with {about['epochs']} epochs and {about['budgets']} points"
+    )
+    begun = min(slept[0][0] for slept in last.values())
+    ended = max(slept[-1][1] for slept in last.values())
+    full, starved = steady(list(last.values()), places)
+    whole = [slept for slept in last.values() if len(slept) == about["epochs"]]
+    print(
+        f"{len(whole)} trials in {ended - begun:.0f} s: {3600 * len(whole) / (ended - begun):.0f} an hour (at most "
+        f"{3600 * places / about['seconds']:.0f}); idle {idle(last.values(), begun, ended, places):.1%} of the "
+        f"GPU-seconds, {idle(last.values(), full, starved, places):.1%} between the first full house and the last start"
+    )
+    print("\n| trials over | idle GPUs | driver RSS, MB | driver CPU a trial, ms | " + " | ".join(WORDS) + " |")
+    print("|---|" + "---|" * (len(WORDS) + 3))
+    before = 0
+    for mark in [*(mark for mark in MARKS if mark < len(whole)), len(whole)]:
+        # What is told of a mark is of the last fifth of the trials up to it.
+        since = max(before, int(0.8 * mark))
+        part = [row for row in samples if since <= row["over"] <= mark] or samples[-1:]
+        first, final = part[0], part[-1]
+        trials = max(1, final["over"] - first["over"])
+        spent = {word: [s for row in part[1:] for s in row["spent"].get(name, [])] for name, word in NAMES.items()}
+        cells = [
+            f"{mark}",
+            f"{idle(last.values(), max(first['at'], full), min(final['at'], starved), places):.1%}",
+            f"{final['rss'] / 1e6:.0f}",
+            f"{1000 * (final['cpu'] - first['cpu']) / trials:.0f}",
+            *(f"{1000 * statistics.median(s):.1f} × {len(s) / trials:.2f}" if s else "" for s in spent.values()),
+        ]
+        print(f"| {' | '.join(cells)} |")
+        before = mark
+
+
+NAMES = {
+    "suggest": "suggest",
+    "asked in vain": "asked in vain",
+    "tell": "tell",
+    "result": "result",
+    "metrics": "track an epoch",
+    "point": "track a point",
+    "show": "front shown",
+}
+WORDS = [f"{word}, ms × times a trial" for word in NAMES.values()]
+
+
+def idle(slept: Sequence[Sequence[tuple[float, float]]], begun: float, ended: float, places: int) -> float:
+    """The share of the GPU-seconds between two times in which no trial slept."""
+    busy = sum(max(0.0, min(b, ended) - max(a, begun)) for trial in slept for a, b in trial)
+    return 1 - busy / (places * max(1e-9, ended - begun))
+
+
+def steady(slept: Sequence[Sequence[tuple[float, float]]], places: int) -> tuple[float, float]:
+    """When as many trials as there are places had begun, and when the last one began."""
+    starts = sorted(trial[0][0] for trial in slept)
+    return starts[min(places, len(starts)) - 1], starts[-1]
+
+
+def main() -> None:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of a trial, on average")
+    parser.add_argument("--jitter", type=float, default=0.2, help="share by which the longest and shortest differ")
+    parser.add_argument("--epochs", type=int, default=3, help="of search and tuning, reported at each budget")
+    parser.add_argument("--nodes", type=int, default=16)
+    parser.add_argument("--gpus", type=int, default=4, help="of a node")
+    parser.add_argument("--out", type=Path, default=Path("runs/scale"))
+    parser.add_argument("--live", action="store_true", help="draw the live table, as in a terminal")
+    parser.add_argument("--table", action="store_true", help="only print the table of what is there")
+    options = parser.parse_args()
+    if not options.table:
+        simulate(options)
+    show(options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
