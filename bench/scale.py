@@ -10,7 +10,6 @@ What it measures is written to `rows.jsonl` as it goes; `--table` prints the tab
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import json
 import os
@@ -199,7 +198,8 @@ def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
 def small_model() -> bytes:
     """An ONNX file of a hundred bytes."""
     values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("image", "logits")]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["image"], ["logits"])], "g", *[[v] for v in values])
+    node = onnx.helper.make_node("Identity", ["image"], ["logits"])
+    graph = onnx.helper.make_graph([node], "small", values[:1], values[1:])
     return bytes(onnx.helper.make_model(graph).SerializeToString())
 
 
@@ -227,7 +227,7 @@ def show(out: Path) -> None:
     places = about["nodes"] * about["gpus"]
     print(
         f"{about['nodes']} nodes of {about['gpus']} GPUs, declared; all on one machine of {about['machine']}; commit "
-        f"{about['commit']}; trials of {about['seconds']:g} s with {about['epochs']} epochs and {about['budgets']} points"
+        f"{about['commit']}; trials of {about['seconds']:g} s, {about['epochs']} epochs, {about['budgets']} points"
     )
     begun = min(slept[0][0] for slept in last.values())
     ended = max(slept[-1][1] for slept in last.values())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from nasprune.artifact import RECORD, Record, read_record
 from sweep.front import hypervolume, on_front
@@ -19,32 +18,69 @@ KEYS = (
     "point", "trial", "network", "dataset", "budget", "cost", "cost_ratio", "macs", "macs_ratio", "params",
     "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "widths", "polish_epochs",
 )  # fmt: skip
+_OF_DENSE = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
 
 
-def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[str, Any]:
-    """The front object of a study, from the points in its folder.
+class PointsFolder:
+    """What lies in a study's folder of points, each read once: a point that was written never changes.
 
     Args:
         study: The study's folder.
         dense: The dense network's record.
-        run_ids: MLflow run of each trial, where known.
     """
-    records = [read_record(path.parent) for path in sorted((study / "points").glob(f"[!.]*/{RECORD}"))]
-    ratios = np.array([record["macs_ratio"] for record in records])
-    accuracies = np.array([record["val_accuracy"] for record in records])
-    best = on_front(ratios, accuracies) if records else np.array([], dtype=bool)
-    points = [
-        {
-            **{key: record[key] for key in KEYS},
-            "artifact": f"points/{record['point']}",
-            "run_id": run_ids.get(record["trial"]),
-            "on_front": bool(good),
-        }
-        for record, good in zip(records, best, strict=True)
-    ]
-    points.sort(key=lambda point: (-point["macs_ratio"], point["point"]))
-    keys = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
-    return {"study": study.name, "dense": {key: dense[key] for key in keys}, "points": points}
+
+    def __init__(self, study: Path, dense: Record) -> None:
+        self._study = study
+        self._dense = {key: dense[key] for key in _OF_DENSE}
+        self._points: dict[str, dict[str, Any]] = {}
+        """By name."""
+        self._order: list[dict[str, Any]] = []
+        """From dear to cheap."""
+
+    def read(self) -> None:
+        """Make sure that all that lies there, and nothing else, is known.
+
+        Raises:
+            ArtifactError: if a point cannot be read.
+        """
+        there = {path.parent.name for path in (self._study / "points").glob(f"[!.]*/{RECORD}")}
+        for name in self._points.keys() - there:
+            self._order.remove(self._points.pop(name))
+        for name in there:
+            self.add(name)
+
+    def add(self, name: str) -> dict[str, Any]:
+        """The point of this name as the front object holds it, read if it is not known.
+
+        Raises:
+            ArtifactError: if it cannot be read.
+        """
+        if name not in self._points:
+            record = read_record(self._study / "points" / name)
+            point = {key: record[key] for key in KEYS} | {"artifact": f"points/{record['point']}"}
+            self._points[name] = point
+            bisect.insort(self._order, point, key=lambda p: (-p["macs_ratio"], p["point"]))
+        return self._points[name]
+
+    def front(self, run_ids: Mapping[str, str]) -> dict[str, Any]:
+        """The front object of the points that are known.
+
+        Args:
+            run_ids: MLflow run of each trial, where known.
+        """
+        points = self._order
+        best = on_front([p["macs_ratio"] for p in points], [p["val_accuracy"] for p in points])
+        for point, good in zip(points, best.tolist(), strict=True):
+            point["run_id"] = run_ids.get(point["trial"])
+            point["on_front"] = good
+        return {"study": self._study.name, "dense": self._dense, "points": list(points)}
+
+
+def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[str, Any]:
+    """The front object of a study, from the points in its folder. See `PointsFolder`."""
+    folder = PointsFolder(study, dense)
+    folder.read()
+    return folder.front(run_ids)
 
 
 def volume(points: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> float:

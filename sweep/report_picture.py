@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -95,28 +96,18 @@ def _front(axes: Axes, view: View) -> None:
 
 
 def _points(axes: Axes, view: View) -> None:
-    """Draw every point, coloured by its budget."""
-    on_front = set(view.front.tolist())
+    """Draw every point, coloured by its budget. All that look the same are one call: thousands would take seconds."""
+    budgets = np.array([float(point["budget"]) for point in view.points])
+    best = np.isin(np.arange(len(view.points)), view.front)
     crowded = len(view.points) > 100
-    for index, point in enumerate(view.points):
-        colour = view.colour(float(point["budget"]))
-        if view.low[index]:
-            axes.plot(view.shares[index], view.floor, "v", ms=6.5, color=colour, clip_on=False, zorder=5)
-        elif index in on_front:
-            axes.plot(
-                view.shares[index], view.accuracies[index], "o", ms=8.5, color=colour, mec="white", mew=1.3, zorder=6
-            )
-        else:
-            axes.plot(
-                view.shares[index],
-                view.accuracies[index],
-                "o",
-                ms=3.6 if crowded else 5.2,
-                color=colour,
-                mec="none",
-                alpha=0.5 if crowded else 0.75,
-                zorder=4,
-            )
+    small: dict[str, Any] = {"ms": 3.6 if crowded else 5.2, "mec": "none", "alpha": 0.5 if crowded else 0.75}
+    for budget in view.budgets:
+        colour, here = view.colour(budget), budgets == budget
+        low, behind, front = here & view.low, here & ~view.low & ~best, here & ~view.low & best
+        edge = np.full(low.sum(), view.floor)
+        axes.plot(view.shares[low], edge, "v", ms=6.5, color=colour, clip_on=False, zorder=5)
+        axes.plot(view.shares[behind], view.accuracies[behind], "o", color=colour, zorder=4, **small)
+        axes.plot(view.shares[front], view.accuracies[front], "o", ms=8.5, color=colour, mec="white", mew=1.3, zorder=6)
 
 
 def _legend(axes: Axes, view: View) -> None:

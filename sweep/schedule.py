@@ -125,12 +125,16 @@ class Follower(Callback):
         display: The terminal.
         tracker: MLflow.
         added: Takes the front again, with a point of that name that may be new.
+        often: Called at least once a second or so, for what waits to be done.
     """
 
-    def __init__(self, display: Display, tracker: Tracker, added: Callable[[str], None]) -> None:
+    def __init__(
+        self, display: Display, tracker: Tracker, added: Callable[[str], None], often: Callable[[], None]
+    ) -> None:
         self.display = display
         self.tracker = tracker
         self.added = added
+        self.often = often
         self.failures: dict[str, str] = {}
         self.error: NaspruneError | None = None
 
@@ -177,6 +181,11 @@ class Follower(Callback):
         self.display.failed(name, reason)
         with self._kept():
             self.tracker.trial_ended(name, "FAILED")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
+        """Tune has handled what happened, or waited a tenth of a second in vain."""
+        with self._kept():
+            self.often()
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

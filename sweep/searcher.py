@@ -25,6 +25,7 @@ from ray.tune.search import Searcher
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.search import SearchSettings
+from sweep.optuna_storage import WrittenThrough
 from sweep.space import SearchSpace
 
 Objectives = Mapping[str, Literal["maximize", "minimize"]]
@@ -130,7 +131,7 @@ class OptunaSearcher(Searcher):
         self._reported: set[tuple[str, int]] = set()
         self._reconciled = False
         self._study: optuna.Study | None = None
-        self._storage: optuna.storages.RDBStorage | None = None
+        self._storage: WrittenThrough | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searchers; the open study stays behind."""
@@ -246,8 +247,7 @@ class OptunaSearcher(Searcher):
     def close(self) -> None:
         """Closes the database; the next use opens it again."""
         if self._storage is not None:
-            self._storage.remove_session()
-            self._storage.engine.dispose()
+            self._storage.close()
         self._study = self._storage = None
 
     def _open(self) -> optuna.Study:
@@ -258,7 +258,7 @@ class OptunaSearcher(Searcher):
         self._database.parent.mkdir(parents=True, exist_ok=True)
         url = sqlalchemy.URL.create("sqlite", database=str(self._database)).render_as_string()
         try:
-            self._storage = optuna.storages.RDBStorage(url)
+            self._storage = WrittenThrough(url)
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=_STUDY,

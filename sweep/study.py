@@ -17,9 +17,10 @@ from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
 from sweep.mlflow_client import connect
-from sweep.points import places_of, take_front, volume, volumes_reached
+from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
+from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
 from sweep.tracking import Status, Tracker
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from nasprune.artifact import Artifact
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
     from sweep.cluster import Places
@@ -113,23 +113,35 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         recommended=settings.descent_settings({}).search,
     )
 
-    tracked: set[str] = set()
+    points, tracked = PointsFolder(settings.directory, record), set[str]()
+    shown = Seldom(lambda: write_front(settings, points.front(tracker.run_ids), tracker))
 
-    def refresh() -> dict[str, Any]:
-        """The front as it is on disk now, with every point of it tracked."""
-        front = write_front(settings, dense, tracker)
+    def track(front: Mapping[str, Any]) -> None:
+        """Track the points of a front object, which holds all of a trial or none."""
         for name, place in places_of(front, settings.budgets).items():
             if name not in tracked:
                 step = settings.steps(place.budgets) + place.polished
                 path = settings.directory / "points" / name
                 tracker.point(place.trial, path, step=step, hypervolume=place.hypervolume)
                 tracked.add(name)
+
+    def refresh() -> dict[str, Any]:
+        """The front as it is on disk now, with every point of it tracked."""
+        points.read()
+        shown.now()
+        front = points.front(tracker.run_ids)
+        track(front)
         return front
 
-    def added(point: str) -> None:
-        """A point may be new."""
-        if point not in tracked:
-            display.front(refresh(), point)
+    def added(name: str) -> None:
+        """A point may be new. What is done here is done for every point, so it must not grow with their number."""
+        if name not in tracked:
+            trial = points.add(name)["trial"]
+            front = points.front(tracker.run_ids)
+            track({"points": [point for point in front["points"] if point["trial"] == trial]})
+            display.front(front, name)
+            shown.ask()
+            shown.go_on()
 
     try:
         front = refresh()  # of an earlier session, which may have died before tracking all of it
@@ -137,7 +149,7 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         for trial in over:
             tracker.trial_ended(trial, "FINISHED")
         display.resumed(len(over))
-        follower = Follower(display, tracker, added)
+        follower = Follower(display, tracker, added, shown.go_on)
         stopper = BudgetStopper(settings.reduction_factor, volumes_reached(front, settings.budgets))
         run_trials(settings, dense, searcher, stopper, places, follower)
         front = refresh()
@@ -148,19 +160,18 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
             front = refresh()
     finally:
         searcher.close()
+        shown.finish()
     return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=unfinished)
 
 
-def write_front(settings: StudySettings, dense: Artifact, tracker: Tracker) -> dict[str, Any]:
-    """Take the front from the points on disk, write its files, and track them."""
-    front = take_front(settings.directory, dense.record, tracker.run_ids)
+def write_front(settings: StudySettings, front: Mapping[str, Any], tracker: Tracker) -> None:
+    """Write the files of a front, and track them."""
     paths = [settings.directory / name for name in (FRONT, "front.png", "front.html")]
     write_json(paths[0], front)
     report.picture(front, paths[1])
     report.write_page(front, paths[2])
     reached = volume(front["points"], settings.budgets)
     tracker.front(front, files=paths, note=report.markdown(front), hypervolume=reached)
-    return front
 
 
 def _check_budgets(settings: StudySettings, data: SceneData) -> LatencyTable | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nasprune.errors import ArtifactError
-from sweep.points import KEYS, take_front, volumes_reached
+from sweep.points import KEYS, PointsFolder, take_front, volumes_reached
 
 DENSE = {
     "network": "resnet10", "dataset": "scenes", "image_size": 48, "macs": 1000, "params": 9, "val_accuracy": 0.9,
@@ -70,3 +73,45 @@ def test_volumes_follow_each_trials_own_descent(tmp_path):
         put(tmp_path, name, budget, accuracy, budget)
     reached = volumes_reached(take_front(tmp_path, DENSE, {}), budgets=(0.01, 0.1))
     assert reached == {"t000": pytest.approx([0.3, 0.55]), "t001": pytest.approx([0.4])}
+
+
+# Few values, so that points are equal in one or both.
+PUT = st.lists(
+    st.tuples(st.sampled_from((0.1, 0.2, 0.5)), st.sampled_from((0.7, 0.8, 0.9)), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(points=PUT, order=st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_front_that_grows_is_the_front_from_scratch(tmp_path, points, order):
+    """In whatever order points come and are told of, and whether or not somebody reads the folder between."""
+    study = tmp_path / str(len(list(tmp_path.iterdir())))
+    folder = PointsFolder(study, DENSE)
+    names = [f"t{number:03d}-x" for number in range(len(points))]
+    order.shuffle(names)
+    for number, (name, (ratio, accuracy, told)) in enumerate(zip(names, points, strict=True)):
+        put(study, name, ratio, accuracy)
+        if told:
+            assert folder.add(name)["point"] == name
+            assert folder.front({})["points"]
+        elif number % 3 == 0:
+            folder.read()
+            assert folder.front({}) == take_front(study, DENSE, {})
+    folder.read()
+    runs = {names[0][:4]: "run"}
+    assert folder.front(runs) == take_front(study, DENSE, runs)
+
+
+def test_a_point_is_read_once_and_forgotten_with_its_folder(study):
+    folder = PointsFolder(study, DENSE)
+    folder.read()
+    before = folder.front({})
+    (study / "points" / "t001-25pct" / "point.json").write_text("{}")  # nobody looks at it again
+    folder.read()
+    assert folder.front({}) == before
+    shutil.rmtree(study / "points" / "t001-25pct")
+    folder.read()
+    assert folder.front({}) == take_front(study, DENSE, {})
+    assert len(folder.front({})["points"]) == 2
