@@ -52,13 +52,18 @@ def digest(path: Path) -> str:
 
 def find_model(client: MlflowClient, experiment: str, *, study: str, point: str) -> LoggedModel | None:
     """The logged model of a point, whole or begun, or None."""
+    return next(iter(_find_models(client, experiment, study, point)), None)
+
+
+def _find_models(client: MlflowClient, experiment: str, study: str, point: str) -> list[LoggedModel]:
+    """A point's, a whole one first: a server that hung may make one when its client has long asked again."""
     found = client.search_logged_models(
         [experiment], filter_string=f"tags.`{STUDY}` = '{study}' AND tags.`{POINT}` = '{point}'"
     )
-    return found[0] if found else None
+    return sorted(found, key=lambda model: model.status != LoggedModelStatus.READY)
 
 
-def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, step: int) -> LoggedModel:
+def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, step: int, time_ms: int) -> LoggedModel:
     """Log a point's folder: an ONNX model with its metrics, and its files as artifacts of the run.
 
     Where this was stopped before, it goes on; where it was finished, nothing is written.
@@ -69,6 +74,7 @@ def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, st
         directory: The point's folder.
         study: The study's name.
         step: The step that the point's metrics are logged at.
+        time_ms: The time that they are logged at.
 
     Returns:
         The READY model. Tags name its study and point, `search_logged_models` finds its metrics.
@@ -79,7 +85,10 @@ def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, st
     record = read_record(directory)
     sha = digest(directory / ONNX)
     experiment, run_id = run.info.experiment_id, run.info.run_id
-    model = find_model(client, experiment, study=study, point=record["point"])
+    found = _find_models(client, experiment, study, record["point"])
+    for double in found[1:]:
+        client.delete_logged_model(double.model_id)
+    model = found[0] if found else None
     if model is None:
         model = client.create_logged_model(
             experiment,
@@ -103,7 +112,7 @@ def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, st
     outputs = run.outputs.model_outputs if run.outputs else []
     if model.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
-    _log_metrics(client, run_id, model, record, step)
+    _log_metrics(client, run_id, model, record, step, time_ms)
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
@@ -144,11 +153,12 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
     )
 
 
-def _log_metrics(client: MlflowClient, run_id: str, model: LoggedModel, record: Mapping[str, Any], step: int) -> None:
+def _log_metrics(
+    client: MlflowClient, run_id: str, model: LoggedModel, record: Mapping[str, Any], step: int, time_ms: int
+) -> None:
     known = {metric.key for metric in model.metrics or []}
-    # The model's own time: written twice, the rows are the same row.
     metrics = [
-        Metric(key, float(value), model.creation_timestamp, step, model_id=model.model_id, run_id=run_id)
+        Metric(key, float(value), time_ms, step, model_id=model.model_id, run_id=run_id)
         for key, value in record.items()
         if isinstance(value, int | float) and key not in _NOT_METRICS and key not in known
     ]

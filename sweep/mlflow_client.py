@@ -4,9 +4,10 @@ import logging
 import os
 import re
 import sqlite3
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -92,11 +93,37 @@ def redacted(text: str) -> str:
     return re.sub(r"//[^/\s]*@", "//", text)
 
 
+class _Shared:
+    """What the whole process shares while any of its threads is inside."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.state = ExitStack()
+
+
+_shared = _Shared()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Calls to MLflow inside print nothing, send each request once, and wait a minute at most."""
-    with _environment(_CALL), _no_chatter():
+    """Calls to MLflow inside print nothing, send each request once, and wait a minute at most.
+
+    Threads may be inside at the same time: the first one in changes the process's environment, the last one out
+    puts it back.
+    """
+    with _shared.lock:
+        if not _shared.inside:
+            _shared.state.enter_context(_environment(_CALL))
+            _shared.state.enter_context(_no_chatter())
+        _shared.inside += 1
+    try:
         yield
+    finally:
+        with _shared.lock:
+            _shared.inside -= 1
+            if not _shared.inside:
+                _shared.state.close()
 
 
 def unreachable(problem: Exception) -> bool:
@@ -184,13 +211,13 @@ def _no_chatter() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in _CHATTY}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # These two stay: threads share the list of filters, and putting back an older one would undo another's.
+    # MLflow's tables use a loader that SQLAlchemy 2.1 gives up; nothing its users can mend.
+    warnings.filterwarnings("ignore", "The ``noload`` loader strategy", category=DeprecationWarning)
+    # Raised while MLflow imports its own modules for language models.
+    warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", category=UserWarning)
     try:
-        with warnings.catch_warnings():
-            # MLflow's tables use a loader that SQLAlchemy 2.1 gives up; nothing its users can mend.
-            warnings.filterwarnings("ignore", "The ``noload`` loader strategy", category=DeprecationWarning)
-            # Raised while MLflow imports its own modules for language models.
-            warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", category=UserWarning)
-            yield
+        yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

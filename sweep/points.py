@@ -66,7 +66,7 @@ class PointsFolder:
         """The front object of the points that are known.
 
         Args:
-            run_ids: MLflow run of each trial, where known.
+            run_ids: MLflow run of each trial; a point's is None as long as MLflow has not been told of its trial.
         """
         points = self._order
         best = on_front([p["macs_ratio"] for p in points], [p["val_accuracy"] for p in points])

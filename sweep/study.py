@@ -22,7 +22,7 @@ from sweep.polish import polish_front
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
-from sweep.tracking import Status, Tracker
+from sweep.tracking import OUTBOX, Status, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sweep.settings import StudySettings
 
 FRONT = "front.json"
+_TOLD = 30.0  # seconds that the last front waits for MLflow, to name every trial's run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
                 study=tracked_name(settings.directory),
                 dataset=data.dataset,
                 storage=settings.storage,
+                outbox=settings.directory / OUTBOX,
                 uri=settings.tracking_uri,
                 params=settings.identity(),
             )
@@ -152,6 +154,7 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         follower = Follower(display, tracker, added, shown.go_on)
         stopper = BudgetStopper(settings.reduction_factor, volumes_reached(front, settings.budgets))
         run_trials(settings, dense, searcher, stopper, places, follower)
+        tracker.wait(_TOLD)
         front = refresh()
         ended, stopped = searcher.ended(), searcher.stopped()
         unfinished = max(0, settings.trials - len(ended | set(follower.failures)))

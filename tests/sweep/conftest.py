@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sweep.mlflow_client import connect
-from sweep.tracking import Tracker
+from sweep.tracking import OUTBOX, Tracker
 from tests.sweep.tracked import Make
 
 
@@ -35,14 +36,21 @@ def storage(tmp_path: Path, empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def make(storage: Path) -> Make:
-    """Makes trackers of one study; a second call is a driver that was started again."""
+def make(storage: Path) -> Iterator[Make]:
+    """Makes trackers of a study; a second one is a driver that was started again, when the first was gone."""
+    made: dict[str, Tracker] = {}
 
     def build(*, study: str = "s", **settings) -> Tracker:
-        settings = {"dataset": "scenes", "storage": storage, "params": {"seed": 0}, **settings}
-        return Tracker(study=study, **settings)
+        if study in made:
+            made[study].close()
+        outbox = storage / study / OUTBOX
+        settings = {"dataset": "scenes", "storage": storage, "outbox": outbox, "params": {"seed": 0}, **settings}
+        made[study] = Tracker(study=study, **settings)
+        return made[study]
 
-    return build
+    yield build
+    for tracker in made.values():
+        tracker.close()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ Promote = Callable[..., int]
 @pytest.fixture
 def study(storage: Path) -> Path:
     """A finished, tracked study of three points; the last is not on its front."""
-    tracker = Tracker(study="s", dataset="scenes", storage=storage, params={})
+    tracker = Tracker(study="s", dataset="scenes", storage=storage, outbox=storage / "s" / "outbox", params={})
     points = []
     for seed, (point, changes) in enumerate(RECORDS.items()):
         directory = write_point(storage / "s", point, seed=seed, **changes)
@@ -41,6 +41,7 @@ def study(storage: Path) -> Path:
         tracker.point(record["trial"], directory, step=1, hypervolume=0.5)
         points.append({**record, "artifact": f"points/{point}", "on_front": point != "t002-25pct"})
     tracker.study_ended("FINISHED")
+    tracker.close()
     (storage / "s" / "front.json").write_text(json.dumps({"dense": {}, "points": points}))
     return storage / "s"
 

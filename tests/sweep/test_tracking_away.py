@@ -1,15 +1,14 @@
-"""A store that is away, hangs or refuses: the study goes on, nothing is lost or doubled."""
+"""A store that is away, slow, hangs or refuses: the study goes on, nothing is lost or doubled."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import requests
@@ -17,124 +16,273 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from nasprune.errors import SettingsError
-from sweep import mlflow_client, tracking
+from sweep import delivery, mlflow_client, tracking
 from sweep.logged_models import find_model
 from sweep.mlflow_client import default_uri, quiet
 from sweep.tracking import Tracker
 from tests.sweep.example_points import write_point
-from tests.sweep.tracked import Make, check_model, everything, whole_study
+from tests.sweep.servers import Gate, Server
+from tests.sweep.tracked import FRONT, Make, check_model, everything, whole_study
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(delivery, "_PAUSES", (0.05, 0.05))
+
+
+def test_pauses_grow_and_end():
+    assert [delivery.pause(failures) for failures in (0, 1, 5, 10**6)] == [0.05] * 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delivery, "_PAUSES", (1.0, 15.0))
+        assert [delivery.pause(failures) for failures in (0, 1, 2, 3, 4, 10**6)] == [1, 2, 4, 8, 15, 15]
 
 
 def test_while_the_store_is_away_a_study_goes_on(make: Make, tmp_path: Path, monkeypatch, caplog):
     tracker = make()
-    clock = [100.0]
-    monkeypatch.setattr(tracking, "time", SimpleNamespace(time=time.time, monotonic=lambda: clock[0]))
-    tries = []
+    assert tracker.wait(60)
 
     def away(*_args, **_kwargs):
-        tries.append(clock[0])
         raise requests.ConnectionError("http://user:secret@host refused")
 
     point = write_point(tmp_path / "s")
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "search_runs", away)
-        for second in range(200):
-            clock[0] = 100.0 + second
-            tracker.trial_metrics("t000", second, {"loss": float(second)})
-        assert tracker.point("t000", point, step=3, hypervolume=0.5) is None
+        before = int(time.time() * 1000)
+        for step in range(200):
+            tracker.trial_metrics("t000", step, {"loss": float(step)})
+        tracker.point("t000", point, step=200, hypervolume=0.5)
+        tracker.trial_ended("t000", "FINISHED")
         tracker.study_ended("FINISHED")
-    assert [t - 100 for t in tries] == [0, 1, 3, 7, 15, 31, 63, 123, 183, 199]
+        after = int(time.time() * 1000)
+        assert tracker.undelivered == 203
+        assert not tracker.run_ids
     assert caplog.text.count("does not answer; the study goes on") == 1
     assert "203 entries are not in MLflow" in caplog.text
     assert "secret" not in caplog.text
-    tracker.study_ended("FINISHED")
+    assert tracker.wait(60)
     assert tracker.undelivered == 0
-    (run,) = (r for r in everything(MlflowClient(default_uri(tmp_path)))["runs"].values() if "loss" in r["history"])
-    assert [row[0] for row in run["history"]["loss"]] == list(range(200))
+    state = everything(MlflowClient(default_uri(tmp_path)))
+    run = state["runs"][tracker.run_ids["t000"]]
+    assert [row[:2] for row in run["history"]["loss"]] == [(step, float(step)) for step in range(200)]
+    times = [time_ms for rows in run["history"].values() for _, _, time_ms in rows]
+    assert before <= min(times) <= max(times) <= after, "what waited has the time at which it was said"
+    assert before <= run["end"] <= after
+    assert {run["status"] for run in state["runs"].values()} == {"FINISHED"}
 
 
-def test_what_a_store_refuses_is_one_line_without_secrets(make: Make, monkeypatch):
+def test_only_the_newest_front_is_shown_and_every_count_is_kept(make: Make, tmp_path: Path, monkeypatch):
     tracker = make()
+    assert tracker.wait(60)
+    shown = []
+    log_artifact = MlflowClient.log_artifact
+    monkeypatch.setattr(
+        MlflowClient, "log_artifact", lambda self, run, path: (shown.append(path), log_artifact(self, run, path))
+    )
+
+    def away(*_args, **_kwargs):
+        raise requests.ConnectionError
+
+    page = tmp_path / "s" / "front.html"
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", away)
+        for points in (0, 1, 2):
+            page.write_text(f"{points} points")
+            front = {**FRONT, "points": FRONT["points"][:points]}
+            tracker.front(front, files=[page], note=f"{points} points", hypervolume=points / 10)
+        assert tracker.undelivered == 4
+    assert tracker.wait(60)
+    assert [Path(path).name for path in shown] == ["front.html", "front_table.json"]
+    client = MlflowClient(default_uri(tmp_path))
+    run = everything(client)["runs"][tracker.run_id]
+    assert run["tags"]["mlflow.note.content"] == "2 points"
+    assert Path(client.download_artifacts(tracker.run_id, "front.html")).read_text() == "2 points"
+    assert [row[:2] for row in run["history"]["hypervolume"]] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+
+
+def test_what_a_store_refuses_is_one_line_without_secrets(make: Make, tmp_path: Path, monkeypatch):
+    """The next call raises it; what follows goes on; a session that finds the rights mended delivers it."""
+    tracker = make()
+    assert tracker.wait(60)
 
     def refuse(*_args, **_kwargs):
         raise MlflowException("no right to\nwrite at http://user:secret@host")
 
-    monkeypatch.setattr(MlflowClient, "create_run", refuse)
-    with pytest.raises(SettingsError, match="no right to write at http://host") as caught:
-        tracker.trial_started("t000", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", refuse)
+        tracker.trial_metrics("t000", 1, {"loss": 0.5})
+        with pytest.raises(SettingsError, match="no right to write at http://host") as caught:
+            tracker.wait(60)
     assert "secret" not in str(caught.value)
+    tracker.trial_metrics("t001", 1, {"loss": 0.25})
+    tracker.study_ended("FAILED")
     assert tracker.undelivered == 0
+    assert set(tracker.run_ids) == {"t001"}
+    again = make()
+    assert again.wait(60)
+    history = everything(MlflowClient(default_uri(tmp_path)))["runs"][again.run_ids["t000"]]["history"]
+    assert [row[:2] for row in history["loss"]] == [(1, 0.5)]
 
 
-def serve(database: Path, artifacts: Path, port: int) -> subprocess.Popen:
-    arguments = {
-        "backend-store-uri": f"sqlite:///{database}",
-        "artifacts-destination": artifacts,
-        "host": "127.0.0.1",
-        "port": port,
-        "workers": 1,
-    }
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *(f"--{key}={value}" for key, value in arguments.items())],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def test_a_refusal_reaches_a_call_that_says_something(make: Make, monkeypatch):
+    tracker = make()
+    monkeypatch.setattr(MlflowClient, "create_run", lambda *_a, **_k: (_ for _ in ()).throw(MlflowException("no")))
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server
-        time.sleep(0.1)
-    stop(server)
-    pytest.fail("the MLflow server did not start")
+    with pytest.raises(SettingsError, match="expected a store that takes what is written"):
+        for step in range(10**6):
+            tracker.trial_metrics("t000", step, {"loss": 0.5})
+            assert time.monotonic() < deadline
 
 
-def stop(server: subprocess.Popen) -> None:
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+def test_a_mistake_of_ours_is_not_lost_in_the_thread(make: Make, monkeypatch):
+    tracker = make()
+    assert tracker.wait(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker._runs._client, "log_batch", None)
+        tracker.trial_metrics("t000", 1, {"loss": 0.5})
+        with pytest.raises(TypeError):
+            tracker.wait(60)
+    assert tracker.wait(60), "it is kept, and delivered by those who can"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, empty_store: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "server.db").write_bytes(empty_store.read_bytes())
+    server = Server(f"sqlite:///{folder}/server.db", folder / "files")
+    server.start()
+    yield server
+    server.kill()
+
+
+def tracker_of(uri: str, dataset: str, folder: Path) -> Tracker:
+    return Tracker(study="s", dataset=dataset, storage=folder, outbox=folder / "s" / "outbox", uri=uri, params={})
 
 
 @pytest.mark.system
-def test_a_server_may_hang_and_come_back(tmp_path: Path, empty_store: Path, port: int, monkeypatch, caplog):
-    database = tmp_path / "server.db"
-    database.write_bytes(empty_store.read_bytes())
-    uri, point = f"http://127.0.0.1:{port}", write_point(tmp_path / "s")
-    monkeypatch.setattr(tracking, "_PAUSES", (0.0, 0.0))
+def test_a_server_may_hang_and_come_back(tmp_path: Path, server: Server, monkeypatch, caplog):
+    point = write_point(tmp_path / "s")
     monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    server = serve(database, tmp_path / "files", port)
-    try:
-        tracker = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, params={})
-        tracker.trial_started("t000", {"budget": 0.25, "mask": "hard"})
-        # What the server has taken and not answered it does later: more than a kill, this could double rows.
-        os.killpg(server.pid, signal.SIGSTOP)
-        tracker.trial_metrics("t000", 1, {"search_loss": 1.0})
-        tracker.trial_metrics("t000", 2, {"search_loss": 0.5})
-        assert tracker.point("t000", point, step=3, hypervolume=0.5) is not None
-        assert tracker.undelivered == 3
-        assert caplog.text.count("does not answer") == 1
-        os.killpg(server.pid, signal.SIGCONT)
-        monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-        run_id = whole_study(tracker, tmp_path, point=point)
-        assert tracker.undelivered == 0
+    tracker = tracker_of(server.uri, "hangs", tmp_path)
+    tracker.trial_started("t000", {"budget": 0.25, "mask": "hard"})
+    assert tracker.wait(60)
+    # What the server has taken and not answered it does later: more than a kill, this could double rows.
+    server.signal(signal.SIGSTOP)
+    tracker.trial_metrics("t000", 1, {"search_loss": 1.0})
+    tracker.trial_metrics("t000", 2, {"search_loss": 0.5})
+    tracker.trial_metrics("t001", 1, {"search_loss": 0.5})
+    tracker.point("t000", point, step=3, hypervolume=0.5)
+    assert not tracker.wait(60)
+    assert tracker.undelivered == 4
+    assert caplog.text.count("does not answer") == 1
+    server.signal(signal.SIGCONT)
+    monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    run_id = whole_study(tracker, tmp_path, point=point)
+    with quiet():
+        client = MlflowClient(server.uri)
+        state = everything(client, "hangs")
+        tracker.close()
+        again = tracker_of(server.uri, "hangs", tmp_path)
+        assert whole_study(again, tmp_path, point=point) == run_id
+        again.close()
+        for run in (after := everything(client, "hangs"))["runs"].values():
+            run.pop("end")
+        for run in state["runs"].values():
+            run.pop("end")
+        assert after == state
+        assert len(state["runs"]) == 3
+        assert [row[:2] for row in state["runs"][run_id]["history"]["search_loss"]] == [
+            (1, 1.0), (2, 0.5), (3, 1 / 3),
+        ]  # fmt: skip
+        experiment = client.get_experiment_by_name("hangs").experiment_id
+        assert find_model(client, experiment, study="s", point=point.name).status == "READY"
+        check_model(client, server.uri, experiment, point)
+    assert again.browse_hint().command is None
+    assert again.browse_hint().link.startswith(f"{server.uri}/#/experiments/{experiment}/runs?searchFilter=")
+
+
+@pytest.mark.system
+def test_a_slow_server_holds_up_no_call(tmp_path: Path, server: Server, monkeypatch, caplog):
+    """All calls return while the server has not answered one of them, and the end waits no longer than it says."""
+    point = write_point(tmp_path / "s")
+    with Gate(server.port) as gate:
+        gate.open.set()
+        tracker = tracker_of(gate.uri, "slow", tmp_path)
+        assert tracker.wait(60)
+        gate.open.clear()
+        for step in range(1, 101):
+            tracker.trial_metrics("t000", step, {"loss": 1 / step})
+        tracker.point("t000", point, step=100, hypervolume=0.5)
+        tracker.trial_ended("t000", "FINISHED")
+        monkeypatch.setattr(tracking, "_LAST", 0.1)
+        tracker.study_ended("FINISHED")
+        assert tracker.undelivered == 103
+        assert "103 entries are not in MLflow" in caplog.text
+        assert f"{gate.uri} does not answer in time" in caplog.text
+        gate.open.set()
+        assert tracker.wait(60)
         with quiet():
-            client = MlflowClient(uri)
-            state = everything(client)
-            again = Tracker(study="s", dataset="scenes", storage=tmp_path, uri=uri, params={})
-            assert whole_study(again, tmp_path, point=point) == run_id
-            for run in (after := everything(client))["runs"].values():
-                run.pop("end")
-            for run in state["runs"].values():
-                run.pop("end")
-            assert after == state
-            assert [row[:2] for row in state["runs"][run_id]["history"]["search_loss"]] == [
-                (1, 1.0), (2, 0.5), (3, 1 / 3),
-            ]  # fmt: skip
-            experiment = client.get_experiment_by_name("scenes").experiment_id
-            assert find_model(client, experiment, study="s", point=point.name).status == "READY"
-            check_model(client, uri, experiment, point)
-        assert tracker.browse_hint().command is None
-        assert tracker.browse_hint().link.startswith(f"{uri}/#/experiments/{experiment}/runs?searchFilter=")
+            run = everything(MlflowClient(server.uri), "slow")["runs"][tracker.run_ids["t000"]]
+        assert [row[:2] for row in run["history"]["loss"]] == [(step, 1 / step) for step in range(1, 101)]
+        assert run["status"] == "FINISHED"
+        tracker.close()
+        gate.shutdown()
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from tests.sweep.test_tracking_away import tracker_of
+uri, folder = sys.argv[1], Path(sys.argv[2])
+tracker = tracker_of(uri, "killed", folder)
+for trial in ("t000", "t001"):
+    tracker.trial_started(trial, {})
+for step in range(1, 10**6):
+    for trial in ("t000", "t001"):
+        tracker.trial_metrics(trial, step, {"loss": 1 / step})
+    if step == 30:
+        tracker.point("t000", folder / "s" / "points" / "t000-25pct", step=30, hypervolume=0.5)
+    print(step, flush=True)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.system
+def test_server_and_driver_are_killed_and_the_next_session_delivers_all(tmp_path: Path, server: Server):
+    """The server in the middle of the deliveries, the driver while the server is away: each metric is there, once."""
+    write_point(tmp_path / "s")
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, server.uri, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    try:
+        while (told := int(driver.stdout.readline())) < 20:
+            pass
+        server.kill()
+        while (told := int(driver.stdout.readline())) < 100:
+            pass
     finally:
-        stop(server)
+        driver.kill()
+        told = int((driver.stdout.read().splitlines() or [told])[-1])
+        driver.wait()
+        driver.stdout.close()
+        killed = int(time.time() * 1000)
+        server.start()
+    tracker = tracker_of(server.uri, "killed", tmp_path)
+    assert tracker.undelivered > 100
+    tracker.study_ended("FINISHED")
+    assert tracker.undelivered == 0
+    tracker.close()
+    with quiet():
+        state = everything(MlflowClient(server.uri), "killed")
+    assert len(state["runs"]) == 3
+    assert [status for status, *_ in state["models"].values()] == ["READY"]
+    for trial in ("t000", "t001"):
+        run = state["runs"][tracker.run_ids[trial]]
+        assert run["status"] == "KILLED"
+        steps = [step for step, _, _ in run["history"]["loss"]]
+        assert steps == list(range(1, len(steps) + 1))
+        assert told <= len(steps) <= told + 1
+        times = [time_ms for _, _, time_ms in run["history"]["loss"]]
+        assert times == sorted(times)
+        assert times[-1] <= killed, "what waited has the time at which it was said"

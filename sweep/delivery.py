@@ -1,0 +1,165 @@
+"""A thread that delivers what waits in the outbox, in order, and waits itself while the store is away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from mlflow.exceptions import MlflowException
+
+from nasprune.errors import NaspruneError
+from sweep.mlflow_client import quiet, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from sweep.mlflow_client import Connection
+    from sweep.outbox import Entry, Outbox
+
+_PAUSES = (1.0, 15.0)  # seconds between two tries while a store is away: at first, at most
+_LOG = logging.getLogger(__name__)
+
+
+class Delivery:
+    """Entries go into the outbox at once, and from there to the store in a thread of their own.
+
+    The thread dies with the process, at any point: what it had not marked is delivered again by the next session.
+
+    Args:
+        outbox: Where entries wait.
+        deliver: Tells the store of one entry; must change nothing if it is done already.
+        connection: To the store.
+    """
+
+    def __init__(self, outbox: Outbox, deliver: Callable[[Entry], None], connection: Connection) -> None:
+        self._outbox = outbox
+        self._deliver = deliver
+        self._connection = connection
+        self._changed = threading.Condition()
+        self._error: Exception | None = None
+        self._attempts = 0
+        self._failed = 0  # the last attempt that found the store away
+        self._failures = 0  # such attempts since the store was last reached
+        self._not_before = 0.0
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def say(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Keep an entry, to be delivered behind those before it.
+
+        Raises:
+            NaspruneError: What the store refused since the last call, or that the entry cannot be kept on disk.
+        """
+        self._outbox.append(kind, body)
+        self.start()
+        self.check()
+
+    def start(self) -> None:
+        """Deliver what waits, if nobody does."""
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():
+                self._closed = False
+                self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise what the thread met since the last call, once."""
+        with self._changed:
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all is delivered; no longer than it takes to find that the store is away.
+
+        Args:
+            seconds: To wait at most.
+
+        Returns:
+            Whether all is delivered.
+        """
+        deadline = time.monotonic() + seconds
+        self.start()
+        with self._changed:
+            self._not_before, before = 0.0, self._attempts
+            self._changed.notify_all()
+            while self._outbox.first() is not None and self._thread is not None and self._thread.is_alive():
+                left = deadline - time.monotonic()
+                if left <= 0 or self._failed > before:
+                    return False
+                self._changed.wait(min(left, 0.5))
+            return self._outbox.first() is None
+
+    def close(self) -> None:
+        """End the thread once it has done what it is doing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(timeout=60)
+
+    def _work(self) -> None:
+        try:
+            while (entry := self._next()) is not None:
+                problem = None if self._outbox.superseded(entry) else self._attempt(entry)
+                if problem is not None and unreachable(problem):
+                    self._hold()
+                else:
+                    self._pass(entry, problem)
+        except Exception as error:  # a full disk, or a mistake of ours: told by the next call
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _next(self) -> Entry | None:
+        """The next entry, when its time has come; None once closed."""
+        with self._changed:
+            while not self._closed:
+                entry = self._outbox.first()
+                left = self._not_before - time.monotonic()
+                if entry is not None and left <= 0:
+                    return entry
+                self._changed.wait(None if entry is None else left)
+            return None
+
+    def _attempt(self, entry: Entry) -> Exception | None:
+        with self._changed:
+            self._attempts += 1
+        try:
+            with quiet():
+                self._deliver(entry)
+        except (NaspruneError, MlflowException, OSError) as problem:  # requests' errors are OSErrors
+            return problem
+        return None
+
+    def _hold(self) -> None:
+        with self._changed:
+            if not self._failures:
+                _LOG.warning("%s does not answer; the study goes on, and tracking waits", self._connection.shown)
+            self._not_before = time.monotonic() + pause(self._failures)
+            self._failures += 1
+            self._failed = self._attempts
+            self._changed.notify_all()
+
+    def _pass(self, entry: Entry, problem: Exception | None) -> None:
+        """The store took the entry or refused it; either way those behind it go on, and the next call tells."""
+        error: Exception | None = problem
+        with self._changed:
+            if problem is None or isinstance(problem, NaspruneError):
+                self._outbox.mark(entry)  # what is wrong with a file or a name is found again where it still is
+            else:
+                error = self._connection.refused(problem)
+                self._outbox.set_aside(entry)
+            self._error = self._error or error
+            self._failures = 0
+            self._changed.notify_all()
+
+
+def pause(failures: int) -> float:
+    """Seconds until the next try, after a first failure and so many more."""
+    return min(_PAUSES[0] * 2.0 ** min(failures, 10), _PAUSES[1])
