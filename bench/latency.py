@@ -3,8 +3,9 @@
     uv run bench/latency.py --networks resnet34,vgg16 --sizes 64,224 --out runs/latency
 
 Each network has fresh weights, since only its shape matters here, and channels ranked by the L1 norm of their filters
-over their cost. All files of a network are timed in turn, round after round, so that a busy moment hits all alike; the
-table gives medians, and ratios to the dense network's. One thread, batch 1.
+over their cost. All files of a network are timed in turn, ten images each, round after round, so that a busy moment
+hits all alike; the table gives medians, and ratios to the dense network's. One thread, batch 1. What is measured
+already is not measured again; table and picture are made of all that lies in the folder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import nn
@@ -37,6 +40,8 @@ WAYS: dict[str, tuple[CostKind, int]] = {
     "macs": ("macs", 1), "macs, multiples of 8": ("macs", 8), "latency, multiples of 8": ("latency", 8),
 }  # fmt: skip
 BUDGETS = (0.5, 0.25, 0.1)
+Row = dict[str, Any]
+WARM, IN_A_ROW = 2, 10  # runs of one network after those of another: not counted, counted
 PLAIN = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
 
 
@@ -61,13 +66,17 @@ def main() -> int:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    rows = []
     for network in given.networks.split(","):
         for size in (int(text) for text in given.sizes.split(",")):
+            kept = given.out / f"rows-{network}-{size}.json"
+            if kept.exists():
+                continue
             settings = NetworkSettings(network=network, classes=given.classes, image_size=size)
-            candidates = make(settings, given.out)
-            rows += timed(settings, candidates, given.seconds)
-            (given.out / "rows.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+            rows = timed(settings, make(settings, given.out), given.seconds)
+            kept.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    found = [row for path in sorted(given.out.glob("rows-*.json")) for row in json.loads(path.read_text())["rows"]]
+    print(table(found))
+    draw(found, given.out / "latency.png")
     return 0
 
 
@@ -107,32 +116,64 @@ def candidate(
     )
 
 
-def timed(settings: NetworkSettings, candidates: list[Candidate], seconds: float) -> list[dict[str, object]]:
+def timed(settings: NetworkSettings, candidates: list[Candidate], seconds: float) -> list[Row]:
     """Time all in turn."""
     image = np.random.default_rng(0).random((1, 3, settings.image_size, settings.image_size), dtype=np.float32)
     sessions = [onnx_session(each.path, threads=1) for each in candidates]
     times: list[list[float]] = [[] for _ in candidates]
     start = time.perf_counter()
-    while len(times[0]) < 10 or time.perf_counter() - start < seconds:
+    while not times[0] or time.perf_counter() - start < seconds:
         for session, kept in zip(sessions, times, strict=True):
-            before = time.perf_counter()
-            session.run(["logits"], {"image": image})
-            kept.append(time.perf_counter() - before)
-    medians = [1e3 * statistics.median(kept[2:]) for kept in times]
-    rows: list[dict[str, object]] = []
-    for each, median in zip(candidates, medians, strict=True):
-        row = {
+            for run in range(WARM + IN_A_ROW):
+                before = time.perf_counter()
+                session.run(["logits"], {"image": image})
+                if run >= WARM:
+                    kept.append(time.perf_counter() - before)
+    medians = [1e3 * statistics.median(kept) for kept in times]
+    return [
+        {
             "network": settings.network, "size": settings.image_size, "way": each.way, "budget": each.budget,
             "macs_ratio": each.macs_ratio, "ms": median, "faster": medians[0] / median,
             "predicted_ms": each.predicted_ms,
-        }  # fmt: skip
-        rows.append(row)
-        print(
-            f"| {settings.network} | {settings.image_size} | {each.way} | {each.budget:.0%} | {each.macs_ratio:.1%} | "
-            f"{median:.2f} | {medians[0] / median:.1f} | {each.predicted_ms:.2f} |",
-            flush=True,
+        }
+        for each, median in zip(candidates, medians, strict=True)
+    ]  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    """All rows as Markdown."""
+    lines = [
+        "| network | px | cost | budget | MACs share | ms | times faster | ms by the table |",
+    ]  # fmt: skip
+    lines += [
+        f"| {r['network']} | {r['size']} | {r['way']} | {r['budget']:.0%} | {r['macs_ratio']:.1%} | {r['ms']:.2f} | "
+        f"{r['faster']:.1f} | {r['predicted_ms']:.2f} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Latency over MACs, one panel a network and size."""
+    panels = sorted({(r["network"], r["size"]) for r in rows})
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.8), squeeze=False, layout="constrained")
+    for panel, (network, size) in zip(axes[0], panels, strict=True):
+        here = [r for r in rows if (r["network"], r["size"]) == (network, size)]
+        dense = here[0]
+        for (way, _), marker in zip(WAYS.items(), "os^", strict=True):
+            line = [dense, *(r for r in here if r["way"] == way)]
+            panel.plot(
+                [100 * r["macs_ratio"] for r in line], [r["ms"] for r in line], marker + "-", ms=5, lw=1.2, label=way
+            )
+        least, most = min(r["macs_ratio"] for r in here), 1.0
+        panel.plot(
+            [100 * least, 100], [dense["ms"] * least, dense["ms"] * most], ":", color="0.6", label="proportional"
         )
-    return rows
+        panel.set(xscale="log", yscale="log", title=f"{network}, {size} px", xlabel="MACs, % of dense")
+        panel.grid(color="0.9")
+    axes[0][0].set_ylabel("latency of one image, ms")
+    axes[0][0].legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ import torch
 from nasprune.artifact import Artifact, data_settings, read_artifact
 from nasprune.data import Batches, load
 from nasprune.data.statistics import Statistics
-from nasprune.errors import NaspruneError
+from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx, onnx_session
 from nasprune.files import write_json
+from nasprune.provenance import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 
     from nasprune.data import SceneData
 
-FLOAT, INT8, REPORT = "board.onnx", "board_int8.onnx", "board.json"
+FILES = {"float32": "board.onnx", "int8": "board_int8.onnx"}
+"""By precision."""
+REPORT = "board.json"
 CALIBRATION_IMAGES = 256
 _LIMITS = {"fits_5_mb": 5_000_000, "fits_1_mb": 1_000_000}
 _SECONDS, _LEAST = 0.5, 30  # of a latency measurement
@@ -65,22 +68,50 @@ class Measured:
 def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Measured]:
     """Write a point's files for the board, and measure them.
 
+    Latency is that of this machine as busy as it is now. What all files measure is written last.
+
     Args:
         artifact: The point.
         data: The data set it was trained on.
         directory: Where the files go; those already there are replaced.
 
     Returns:
-        By file name.
+        By precision, as `FILES`.
+
+    Raises:
+        ArtifactError: if they cannot be written.
     """
-    network = artifact.network
-    directory.mkdir(parents=True, exist_ok=True)
-    export_onnx(network, artifact.statistics, data.image_size, directory / FLOAT, batch=1)
-    train = _pixels(data, "train")
-    quantise(directory / FLOAT, directory / INT8, train)
-    measured = {name: measure(directory / name, artifact, data) for name in (FLOAT, INT8)}
-    write_json(directory / REPORT, {name: asdict(each) for name, each in measured.items()})
+    paths = {precision: directory / name for precision, name in FILES.items()}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        export_onnx(artifact.network, artifact.statistics, data.image_size, paths["float32"], batch=1)
+        quantise(paths["float32"], paths["int8"], _pixels(data, "train"))
+    except OSError as error:
+        raise ArtifactError(
+            f"files for the board cannot be written to {directory} ({error.strerror}); free some space, or choose "
+            "another folder"
+        ) from error
+    measured = {precision: measure(path, artifact, data) for precision, path in paths.items()}
+    write_json(directory / REPORT, {"machine": machine(), **{name: asdict(each) for name, each in measured.items()}})
     return measured
+
+
+def figures(directory: Path) -> dict[str, float]:
+    """What the files for the board in a folder measure, as `int8_latency_ms`; empty where there are none.
+
+    Raises:
+        ArtifactError: if the report of them is damaged.
+    """
+    path = directory / REPORT
+    try:
+        report = json.loads(path.read_text())
+        return {f"{precision}_{key}": float(value) for precision in FILES for key, value in report[precision].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({error!r}); remove it, and run the study again to write it anew"
+        ) from error
 
 
 def quantise(source: Path, target: Path, images: Batches) -> None:
@@ -102,15 +133,16 @@ def quantise(source: Path, target: Path, images: Batches) -> None:
             image = next(self._images, None)
             return None if image is None else {"image": image}
 
-    logging.getLogger().setLevel(logging.ERROR)  # it warns of its own steps
     prepared = target.with_suffix(".prepared")
     try:
+        logging.disable(logging.WARNING)  # it warns of its own steps
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"WeightSymmetric": True},
         )  # fmt: skip
     finally:
+        logging.disable(logging.NOTSET)
         prepared.unlink(missing_ok=True)
 
 

@@ -19,7 +19,7 @@ from nasprune.data import load
 from nasprune.data.batches import Batches
 from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
-from nasprune.export import evaluate_onnx
+from nasprune.export import check_onnx, evaluate_onnx
 from nasprune.training import evaluate
 
 
@@ -41,6 +41,7 @@ def verify(directory: Path, data_directory: Path) -> dict[str, Any]:
             f"{directory} was measured on images with hash {expected[:12]}, but those at hand have "
             f"{data.store.data_hash[:12]}; give the images the study was run on"
         )
+    check_onnx(directory / ONNX, classes=len(data.classes), image_size=data.image_size)
     loading: dict[str, Any] = {"batch_size": 64, "device": torch.device("cpu")}
     pixels = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
     raw = Batches(data.images, data.store.labels, data.split.test, statistics=pixels, **loading)

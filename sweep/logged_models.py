@@ -18,6 +18,8 @@ from mlflow.types import Schema, TensorSpec
 
 from nasprune.artifact import ONNX, RECORD, WEIGHTS, read_record
 from nasprune.errors import ArtifactError
+from nasprune.export import check_onnx
+from nasprune.shipping import FILES, REPORT, figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +118,32 @@ def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, st
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
+def log_board(client: MlflowClient, run: Run, directory: Path, *, study: str, step: int, time_ms: int) -> None:
+    """Log a point's files for the board beside its own, and what they measure as metrics of its model.
+
+    Args:
+        client: Of the store that holds the run.
+        run: The trial's.
+        directory: The point's folder.
+        study: The study's name.
+        step: The step that the metrics are logged at.
+        time_ms: The time that they are logged at.
+
+    Raises:
+        ArtifactError: If the point was never logged.
+    """
+    name = directory.name
+    model = find_model(client, run.info.experiment_id, study=study, point=name)
+    if model is None:
+        raise ArtifactError(f"point {name} of study {study} is not tracked; expected it before its files for the board")
+    measured = figures(directory)
+    if measured.keys() <= {metric.key for metric in model.metrics or []}:
+        return
+    for file in (*FILES.values(), REPORT):
+        client.log_artifact(run.info.run_id, str(directory / file), f"points/{name}")
+    _log_metrics(client, run.info.run_id, model, measured, step, time_ms)
+
+
 def _log_files(client: MlflowClient, run_id: str, directory: Path, record: Mapping[str, Any]) -> None:
     folder = f"points/{record['point']}"
     for name in (RECORD, WEIGHTS):
@@ -131,6 +159,7 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
     except Exception as problem:  # protobuf's errors have no common type but Exception
         raise ArtifactError(f"{path} is not a readable ONNX file; take the point from its study again") from problem
     side = int(record["image_size"])
+    check_onnx(path, classes=len(record["classes"]), image_size=side)
     mlflow.onnx.save_model(
         network,
         target,

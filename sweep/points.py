@@ -7,12 +7,15 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasprune.artifact import RECORD, Record, read_record
+from nasprune.artifact import RECORD, read_record
+from nasprune.shipping import figures
 from sweep.front import hypervolume, on_front
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from nasprune.artifact import Artifact
 
 KEYS = (
     "point", "trial", "network", "dataset", "budget", "cost", "cost_ratio", "macs", "macs_ratio", "params",
@@ -24,14 +27,16 @@ _OF_DENSE = ("network", "dataset", "image_size", "macs", "params", "val_accuracy
 class PointsFolder:
     """What lies in a study's folder of points, each read once: a point that was written never changes.
 
+    What files for the board measure comes later, and is looked for whenever the folder is read.
+
     Args:
         study: The study's folder.
-        dense: The dense network's record.
+        dense: The dense network.
     """
 
-    def __init__(self, study: Path, dense: Record) -> None:
+    def __init__(self, study: Path, dense: Artifact) -> None:
         self._study = study
-        self._dense = {key: dense[key] for key in _OF_DENSE}
+        self._dense = dense
         self._points: dict[str, dict[str, Any]] = {}
         """By name."""
         self._order: list[dict[str, Any]] = []
@@ -47,7 +52,7 @@ class PointsFolder:
         for name in self._points.keys() - there:
             self._order.remove(self._points.pop(name))
         for name in there:
-            self.add(name)
+            self.add(name).update(figures(self._study / "points" / name))
 
     def add(self, name: str) -> dict[str, Any]:
         """The point of this name as the front object holds it, read if it is not known.
@@ -73,10 +78,11 @@ class PointsFolder:
         for point, good in zip(points, best.tolist(), strict=True):
             point["run_id"] = run_ids.get(point["trial"])
             point["on_front"] = good
-        return {"study": self._study.name, "dense": self._dense, "points": list(points)}
+        dense = {key: self._dense.record[key] for key in _OF_DENSE} | figures(self._dense.directory)
+        return {"study": self._study.name, "dense": dense, "points": list(points)}
 
 
-def take_front(study: Path, dense: Record, run_ids: Mapping[str, str]) -> dict[str, Any]:
+def take_front(study: Path, dense: Artifact, run_ids: Mapping[str, str]) -> dict[str, Any]:
     """The front object of a study, from the points in its folder. See `PointsFolder`."""
     folder = PointsFolder(study, dense)
     folder.read()

@@ -16,7 +16,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
 
 from nasprune.errors import ArtifactError, SettingsError
 from sweep.commandline import OneLineParser, command
-from sweep.front import choose
+from sweep.front import MACS_SHARE, Cost, choose
 
 if TYPE_CHECKING:
     import argparse
@@ -57,12 +57,8 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     given = parse(arguments)
     study = given.storage / given.study
     front = read_front(study, given.storage)
-    point = choose(
-        front["points"],
-        max_macs_ratio=given.max_macs_ratio,
-        min_accuracy=given.min_accuracy,
-        point=given.point,
-    )
+    cost, at_most = wanted(given)
+    point = choose(front["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
     directory = study / point["artifact"]
     # Heavy imports wait until the flags are known to be right.
     from nasprune.artifact import ONNX, read_record
@@ -77,7 +73,7 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     check(record, measured)
     name = given.name or f"{record['dataset']}-{record['network']}"
     promotion = register(connection, model, name, given.alias, given.study, record)
-    sys.stdout.write(report(given, record, measured, promotion, connection))
+    sys.stdout.write(report(given, directory, record, measured, promotion, connection))
     return 0
 
 
@@ -101,9 +97,24 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--max-macs-ratio", type=float, metavar="R", help="the most accurate with at most this share of the MACs"
     )
     which.add_argument(
+        "--max-latency-ms", type=float, metavar="MS", help="the most accurate that answers one image in this time"
+    )
+    which.add_argument(
+        "--max-bytes", type=float, metavar="N", help="the most accurate whose file has at most this many bytes"
+    )
+    which.add_argument(
         "--min-accuracy", type=float, metavar="A", help="the cheapest of at least this validation accuracy, in 0..1"
     )
     which.add_argument("--point", metavar="ID", help="this very point, on the front or not")
+    parser.add_argument(
+        "--by", choices=("macs", *_MEASURED), default="macs", help="what is cheap for --min-accuracy (default: macs)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "int8"),
+        default="float32",
+        help="of the file for the board whose latency and bytes count (default: float32)",
+    )
     parser.add_argument("--alias", required=True, metavar="NAME", help="what to call it, for example champion")
     parser.add_argument("--name", help="the registered model (default: <dataset>-<network>)")
     parser.add_argument(
@@ -119,6 +130,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise SettingsError(f"name '{given.name}' given; expected one without slashes, colons and quotes")
     given.storage = given.storage.absolute()
     return given
+
+
+_MEASURED = {"latency": ("latency_ms", " ms"), "bytes": ("bytes", "")}
+"""What --by calls the figures of a file for the board: their keys, and their units."""
+
+
+def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
+    """The cost that a point is chosen by, and the most that it may be, if that is what was asked."""
+    limits = {"latency": given.max_latency_ms, "bytes": given.max_bytes}
+    kind = next((kind for kind, limit in limits.items() if limit is not None), given.by)
+    if kind == "macs":
+        return MACS_SHARE, given.max_macs_ratio
+    key, unit = _MEASURED[kind]
+    return Cost(key=f"{given.precision}_{key}", name=f"{given.precision} {kind}", unit=unit), limits[kind]
 
 
 def read_front(study: Path, storage: Path) -> dict[str, Any]:
@@ -191,8 +216,22 @@ def check(record: Mapping[str, Any], measured: Measured) -> None:
             )
 
 
+def board_lines(directory: Path) -> list[str]:
+    """The point's files for the board, where there are any."""
+    from nasprune.shipping import FILES, figures
+
+    measured = figures(directory)
+    return [
+        f"for the board, {precision}: {directory / name}, {measured[f'{precision}_bytes'] / 1e6:.2f} MB, "
+        f"{measured[f'{precision}_latency_ms']:.2f} ms, test accuracy {measured[f'{precision}_test_accuracy']:.1%}"
+        for precision, name in FILES.items()
+        if measured
+    ]
+
+
 def report(
     given: argparse.Namespace,
+    directory: Path,
     record: Mapping[str, Any],
     measured: Measured,
     promotion: Promotion,
@@ -206,6 +245,7 @@ def report(
         f"{record['macs_ratio']:.1%} of the dense MACs, validation accuracy {record['val_accuracy']:.1%}",
         f"verified in a fresh process on {measured.images} test images: network {measured.test_accuracy:.1%}, "
         f"ONNX {measured.onnx_test_accuracy:.1%}, logged {record['test_accuracy']:.1%}",
+        *board_lines(directory),
         "",
         "load it, where mlflow and onnxruntime are installed:",
         "    import mlflow",

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from sweep.report_view import View, count, look, percent, widths_summary
+from sweep.report_view import BOARD_COLUMNS, MACS, View, axes_of, board_cells, count, look, percent, widths_summary
 
 _INK, _QUIET, _GRID = "#1b1f24", "#5b6470", "#e3e6ea"
 _FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -33,6 +33,11 @@ th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bott
 th {{ color: #5b6470; font-weight: 600; }}
 th:first-child, td:first-child, td:last-child, th:last-child {{ text-align: left; }}
 td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
+nav {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 12px 0 0; }}
+nav:has(> :only-child) {{ display: none; }}
+nav button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
+  border-radius: 4px; padding: 3px 10px; cursor: pointer; }}
+nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 .dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
 </style>
 <script>{plotly}</script>
@@ -40,37 +45,64 @@ td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
 <body>
 <h1>{title}</h1>
 <p>{subtitle}</p>
-<div class="chart">{chart}</div>
+<nav aria-label="cost">{buttons}</nav>
+{charts}
+<script>{script}</script>
 <div class="wide"><table>
-<thead><tr><th>point</th><th>budget</th><th>MACs share</th><th>MACs</th><th>params</th><th>validation</th>
-<th>test</th><th>widths</th></tr></thead>
+<thead><tr>{head}</tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>
 <p>The table holds the dense network and the front. Validation accuracy chooses; test accuracy is measured once a
-point and only reported.</p>
+point and only reported.{board}</p>
 </body>
 </html>
 """
 
 
+_SCRIPT = """
+for (const button of document.querySelectorAll("nav button")) button.onclick = () => {
+  for (const other of document.querySelectorAll("nav button")) other.setAttribute("aria-pressed", other === button);
+  for (const chart of document.querySelectorAll(".chart")) {
+    chart.hidden = chart.dataset.axis !== button.dataset.axis;
+    if (!chart.hidden) Plotly.Plots.resize(chart.querySelector(".plotly-graph-div"));
+  }
+};
+"""
+_BOARD = """ Files for the board have a fixed batch of 1; their latency is the median of many runs on one thread of
+the machine that ran the study, and their test accuracy that of the very file."""
+
+
 def page(front: Mapping[str, Any]) -> str:
     """Return the front, the content of front.json, as a complete HTML page."""
-    view = look(front)
-    chart = figure(view).to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id="front",
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
-    )
+    views = [look(front, axis) for axis in axes_of(front)]
+    measured = len(views) > 1
+    head = [*_HEAD, *(BOARD_COLUMNS if measured else ()), "widths"]
     return _PAGE.format(
-        title=escape(view.title),
-        subtitle=escape(view.subtitle),
+        title=escape(views[0].title),
+        subtitle=escape(views[0].subtitle),
         font=_FONT,
         plotly=get_plotlyjs(),
-        chart=chart,
-        rows="\n".join(_rows(view)),
+        buttons="".join(
+            f'<button data-axis="{view.axis.key}" aria-pressed="{str(not number).lower()}">{view.axis.name}</button>'
+            for number, view in enumerate(views)
+        ),
+        charts="\n".join(_chart(view, hidden=number > 0) for number, view in enumerate(views)),
+        script=_SCRIPT,
+        head="".join(f"<th>{name}</th>" for name in head),
+        rows="\n".join(_rows(views[0], measured=measured)),
+        board=_BOARD if measured else "",
     )
+
+
+def _chart(view: View, *, hidden: bool) -> str:
+    drawn = figure(view).to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id="front" if view.axis is MACS else f"front-{view.axis.key}",
+        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+    )
+    return f'<div class="chart" data-axis="{view.axis.key}"{" hidden" if hidden else ""}>{drawn}</div>'
 
 
 def figure(view: View) -> go.Figure:
@@ -209,7 +241,6 @@ def _labelled(view: View) -> list[int]:
 def _layout(drawn: go.Figure, view: View) -> None:
     """Set axes, legend and fonts."""
     low, high = view.cost_range
-    cost = count(view.dense["macs"])
     axis = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"color": _QUIET}, "linecolor": "#9aa3ad"}
     drawn.update_layout(
         template="none",
@@ -230,10 +261,7 @@ def _layout(drawn: go.Figure, view: View) -> None:
             "range": [log10(low), log10(high)],
             "tickvals": view.cost_ticks,
             "ticktext": [f"{100 * tick:g} %" for tick in view.cost_ticks],
-            "title": {
-                "text": f"multiply-adds of one image, share of the dense network's {cost} (log scale)",
-                "font": {"size": 14},
-            },
+            "title": {"text": view.cost_title, "font": {"size": 14}},
             "showline": True,
         },
         yaxis={
@@ -245,21 +273,24 @@ def _layout(drawn: go.Figure, view: View) -> None:
     )
 
 
-def _rows(view: View) -> list[str]:
+_HEAD = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
+
+
+def _rows(view: View, *, measured: bool) -> list[str]:
     """Return the rows of the table: dense, then the front from dear to cheap."""
-    rows = [_row("dense", "", 1.0, view.dense, "")]
+    rows = [_row("dense", "", 1.0, view.dense, "", measured=measured)]
     for index in view.front[::-1]:
         point = view.points[index]
         budget = float(point["budget"])
         dot = f'<span class="dot" style="background:{view.colour(budget)}"></span>'
         name = dot + escape(str(point["point"]))
         widths = escape(widths_summary(point["widths"]))
-        rows.append(_row(name, f"{100 * budget:g} %", point["macs_ratio"], point, widths))
+        rows.append(_row(name, f"{100 * budget:g} %", point["macs_ratio"], point, widths, measured=measured))
     return rows
 
 
-def _row(name: str, budget: str, share: float, record: Mapping[str, Any], widths: str) -> str:
-    cells = (
+def _row(name: str, budget: str, share: float, record: Mapping[str, Any], widths: str, *, measured: bool) -> str:
+    cells = [
         name,
         budget,
         percent(share),
@@ -267,6 +298,7 @@ def _row(name: str, budget: str, share: float, record: Mapping[str, Any], widths
         count(record["params"]),
         percent(record["val_accuracy"], 2),
         percent(record["test_accuracy"], 2),
-        widths,
-    )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    ]
+    if measured:
+        cells += board_cells(record)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (*cells, widths)) + "</tr>"

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from sweep.report_view import View, count, look, percent
+from sweep.report_view import View, look, percent
 
 SIZE = (8.0, 5.0)  # inches
 DOTS = 200  # an inch: 1600 by 1000 pixels, twice what a page shows
@@ -55,11 +55,7 @@ def _prepare(axes: Axes, view: View) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if value > 1 else f"{100 * value:g} %"))
-    axes.set_xlabel(
-        f"multiply-adds of one image, share of the dense network's {count(view.dense['macs'])} (log scale)",
-        fontsize=10,
-        color=_INK,
-    )
+    axes.set_xlabel(view.cost_title, fontsize=10, color=_INK)
     axes.set_ylabel("validation accuracy", fontsize=10, color=_INK)
     axes.yaxis.set_label_coords(-0.09, 0.5)  # clear of the widest numbers
     axes.tick_params(labelsize=9.5, colors=_QUIET, length=0, pad=6)
@@ -150,7 +146,7 @@ def _labels(axes: Axes, view: View, taken: list[Bbox]) -> None:
         if len(taken) == room:
             break
         text = axes.annotate(
-            f"{percent(view.accuracies[index])}\n{count(view.points[index]['macs'])}",
+            f"{percent(view.accuracies[index])}\n{view.axis.shown(view.points[index][view.axis.key])}",
             (view.shares[index], view.accuracies[index]),
             xytext=(-6, 5),
             textcoords="offset points",

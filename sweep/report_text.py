@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from sweep.report_view import View, count, look, percent
+from sweep.report_view import BOARD_COLUMNS, View, axes_of, board_cells, count, look, percent
 
 _COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _MOST_ROWS = 40  # of a note: MLflow holds about 8,000 characters
@@ -29,9 +29,10 @@ def table(front: Mapping[str, Any]) -> Table:
 def markdown(front: Mapping[str, Any]) -> str:
     """Return the front, the content of front.json, as a note in Markdown."""
     view = look(front)
-    rows = _rows(view)
+    rows = _rows(view, board=len(axes_of(front)) > 1)
+    columns = (*_COLUMNS, *BOARD_COLUMNS)[: len(rows[0])]
     lines = [f"**{_plain(view.title)}**", "", _plain(view.subtitle), ""]
-    lines += [f"| {' | '.join(_COLUMNS)} |", f"|:--{'|--:' * (len(_COLUMNS) - 1)}|"]
+    lines += [f"| {' | '.join(columns)} |", f"|:--{'|--:' * (len(columns) - 1)}|"]
     lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
     if len(rows) > _MOST_ROWS + 1:
         lines += ["", f"and {len(rows) - _MOST_ROWS - 1} more on the front: see front.html or front.json"]
@@ -39,7 +40,7 @@ def markdown(front: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(view: View) -> list[tuple[str, ...]]:
+def _rows(view: View, *, board: bool = False) -> list[tuple[str, ...]]:
     """Return one row of cells for dense, and one for each point of the front."""
     rows = [("dense", 1.0, 1.0, view.dense)]
     for index in view.front[::-1]:
@@ -54,6 +55,7 @@ def _rows(view: View) -> list[tuple[str, ...]]:
             count(record["params"]),
             percent(record["val_accuracy"], 2),
             percent(record["test_accuracy"], 2),
+            *(board_cells(record) if board else ()),
         )
         for name, budget, share, record in rows
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasprune.data.catalog import CATALOG
+from sweep.front import on_front
 
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _WIDEST = 0.05  # the cost axis always reaches from this share of the dense MACs to all of them
@@ -23,19 +24,76 @@ _SCALE = np.array([[46, 35, 108], [48, 92, 141], [32, 145, 140], [94, 186, 92], 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Axis:
+    """A kind of cost that a front can be drawn against."""
+
+    key: str  # of points and of the dense network
+    name: str  # in a word or two
+    title: str
+    shown: Callable[[float], str]  # with its unit
+
+
+def count(number: float) -> str:
+    """Return a large count in three digits and a unit: 557,000,000 as "557 M"."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:
+            scaled = number / size
+            return f"{scaled:.{max(0, 2 - math.floor(math.log10(scaled) + 1e-3))}f} {unit}"
+    return f"{number:.0f}"
+
+
+def megabytes(number: float) -> str:
+    """Return bytes as "1.23 MB"."""
+    return f"{number / 1e6:.2f} MB"
+
+
+def milliseconds(number: float) -> str:
+    """Return milliseconds as "1.23 ms"."""
+    return f"{number:.2f} ms"
+
+
+MACS = Axis(key="macs", name="MACs", title="multiply-adds of one image", shown=count)
+AXES = (
+    MACS,
+    Axis(
+        key="float32_latency_ms",
+        name="latency, float32",
+        title="latency of one image, float32 under ONNX Runtime, one thread",
+        shown=milliseconds,
+    ),
+    Axis(
+        key="int8_latency_ms",
+        name="latency, INT8",
+        title="latency of one image, INT8 under ONNX Runtime, one thread",
+        shown=milliseconds,
+    ),
+    Axis(key="float32_bytes", name="size, float32", title="size of the float32 ONNX file", shown=megabytes),
+    Axis(key="int8_bytes", name="size, INT8", title="size of the INT8 ONNX file", shown=megabytes),
+)
+"""All but the first are known of points whose files for the board were measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class View:
     """A front, ready to be drawn; everything by points is in the order of the record."""
 
+    axis: Axis
     title: str
     subtitle: str
     dense: Mapping[str, Any]
     points: tuple[Mapping[str, Any], ...]
-    shares: NDArray[np.float64]  # of the dense MACs, (N,)
+    shares: NDArray[np.float64]  # of the dense network's cost, (N,)
     accuracies: NDArray[np.float64]  # on the validation images, (N,)
     front: NDArray[np.intp]  # which points are on the front, cheap ones first
     budgets: tuple[float, ...]  # that occur, rising
     floor: float  # lowest accuracy the axis shows
     top: float  # highest accuracy the axis shows
+
+    @property
+    def cost_title(self) -> str:
+        """What the cost axis shows."""
+        dense = self.axis.shown(self.dense[self.axis.key])
+        return f"{self.axis.title}, share of the dense network's {dense} (log scale)"
 
     @property
     def low(self) -> NDArray[np.bool_]:
@@ -85,12 +143,21 @@ class View:
         return "#" + "".join(f"{round(value):02x}" for value in mixed)
 
 
-def look(front: Mapping[str, Any]) -> View:
-    """Return the content of front.json, ready to be drawn."""
-    dense, points = front["dense"], tuple(front["points"])
-    shares = np.array([point["macs_ratio"] for point in points], dtype=np.float64)
+def axes_of(front: Mapping[str, Any]) -> list[Axis]:
+    """Return what the content of front.json can be drawn against."""
+    return [axis for axis in AXES if axis is MACS or any(axis.key in point for point in front["points"])]
+
+
+def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
+    """Return the content of front.json, ready to be drawn; of the points, those whose cost on this axis is known."""
+    dense, points = front["dense"], tuple(point for point in front["points"] if axis.key in point)
     accuracies = np.array([point["val_accuracy"] for point in points], dtype=np.float64)
-    best = np.flatnonzero([point["on_front"] for point in points])
+    if axis is MACS:
+        shares = np.array([point["macs_ratio"] for point in points], dtype=np.float64)
+        best = np.flatnonzero([point["on_front"] for point in points])
+    else:
+        shares = np.array([point[axis.key] / dense[axis.key] for point in points], dtype=np.float64)
+        best = np.flatnonzero(on_front(shares, accuracies))
     best = best[np.argsort(shares[best], kind="stable")]
     floor, top = _accuracy_range(accuracies, accuracies[best], dense["val_accuracy"])
     named = {**dense, **(points[0] if points else {}), **front}
@@ -98,6 +165,7 @@ def look(front: Mapping[str, Any]) -> View:
     study = [f"study {named['study']}"] if named.get("study") else []
     counts = f"{len(points)} point{'s' * (len(points) != 1)}, {len(best)} on the front" if points else "no point yet"
     return View(
+        axis=axis,
         title="Accuracy over cost" + "".join(f" · {part}" for part in parts if part),
         subtitle=" · ".join([*study, counts, f"dense: {count(dense['macs'])} MACs, {percent(dense['val_accuracy'])}"]),
         dense=dense,
@@ -132,13 +200,21 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def count(number: float) -> str:
-    """Return a large count in three digits and a unit: 557,000,000 as "557 M"."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * size:
-            scaled = number / size
-            return f"{scaled:.{max(0, 2 - math.floor(math.log10(scaled) + 1e-3))}f} {unit}"
-    return f"{number:.0f}"
+BOARD_COLUMNS = ("float32", "latency", "INT8", "latency", "INT8 test")
+"""Heads of `board_cells`."""
+
+
+def board_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a point's files for the board measure; empty cells where they were not made."""
+    if "int8_bytes" not in record:
+        return ("",) * len(BOARD_COLUMNS)
+    return (
+        megabytes(record["float32_bytes"]),
+        milliseconds(record["float32_latency_ms"]),
+        megabytes(record["int8_bytes"]),
+        milliseconds(record["int8_latency_ms"]),
+        percent(record["int8_test_accuracy"], 2),
+    )
 
 
 def widths_summary(widths: Mapping[str, int], most: int = 4) -> str:

@@ -93,6 +93,10 @@ class StudySettings:
         default=(),
         metadata=_help("fixed search settings, comma-separated KEY=VALUE, as learn=gradient,initial=l1"),
     )
+    board: str = field(
+        default="front",
+        metadata=_help("which points get files for the board, measured: front, all or none", free=True),
+    )
     seed: int = field(default=0, metadata=_help("of the split, initial weights, batches and exploration"))
     study: str = field(default="", metadata=_help("name; the same name resumes (default: <dataset>-<network>)"))
     storage: Path = field(
@@ -148,6 +152,8 @@ class StudySettings:
             )
         if self.latency_table is not None and self.cost != "latency":
             raise SettingsError(f"latency-table given with cost {self.cost}; leave it out, or give --cost latency")
+        if self.board not in ("front", "all", "none"):
+            raise SettingsError(f"board '{self.board}' given; expected front, all or none")
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:

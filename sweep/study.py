@@ -13,6 +13,7 @@ from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
 from sweep import report
+from sweep.board import MEASURED, measure_files
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
@@ -115,17 +116,21 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         recommended=settings.descent_settings({}).search,
     )
 
-    points, tracked = PointsFolder(settings.directory, record), set[str]()
+    points, tracked, on_board = PointsFolder(settings.directory, dense), set[str](), set[str]()
     shown = Seldom(lambda: write_front(settings, points.front(tracker.run_ids), tracker))
 
     def track(front: Mapping[str, Any]) -> None:
         """Track the points of a front object, which holds all of a trial or none."""
+        measured = {point["point"] for point in front["points"] if MEASURED in point}
         for name, place in places_of(front, settings.budgets).items():
+            step = settings.steps(place.budgets) + place.polished
+            path = settings.directory / "points" / name
             if name not in tracked:
-                step = settings.steps(place.budgets) + place.polished
-                path = settings.directory / "points" / name
                 tracker.point(place.trial, path, step=step, hypervolume=place.hypervolume)
                 tracked.add(name)
+            if name in measured - on_board:
+                tracker.board(place.trial, path, step=step)
+                on_board.add(name)
 
     def refresh() -> dict[str, Any]:
         """The front as it is on disk now, with every point of it tracked."""
@@ -160,6 +165,9 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
         unfinished = max(0, settings.trials - len(ended | set(follower.failures)))
         if settings.polish_epochs and not unfinished and not follower.failures:
             polish_front(settings, front, dense, places, display, added)
+            front = refresh()
+        if not unfinished:
+            measure_files(settings, front, dense, data, display)
             front = refresh()
     finally:
         searcher.close()

@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_
 
 from nasprune.artifact import read_record
 from nasprune.errors import ArtifactError, SettingsError
-from sweep.logged_models import STUDY, TRIAL, log_point
+from sweep.logged_models import STUDY, TRIAL, log_board, log_point
 from sweep.mlflow_client import quiet
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class StudyRuns:
             "trial_metrics": self._trial_metrics,
             "trial_ended": self._end_trial,
             "point": self._point,
+            "board": self._board,
             "front": self._front,
         }
         if entry.kind not in kinds:
@@ -131,6 +132,10 @@ class StudyRuns:
         # MLflow's list of runs shows names first and metrics far to the right.
         name = f"{trial}: {hypervolume:.3f}, down to {read_record(directory)['macs_ratio']:.1%} MACs"
         self._client.update_run(run_id, name=name)
+
+    def _board(self, time_ms: int, trial: str, folder: str, step: int) -> None:
+        run = self._client.get_run(self._trial(trial, time_ms))
+        log_board(self._client, run, self._directory / folder, study=self._study, step=step, time_ms=time_ms)
 
     def _front(self, _time_ms: int, files: Sequence[str]) -> None:
         for file in (*(self._directory / name for name in files), self._directory / TABLE):

@@ -138,6 +138,17 @@ class Tracker:
         body = {"trial": trial_id, "folder": folder, "step": step, "hypervolume": float(hypervolume)}
         self._delivery.say("point", body)
 
+    def board(self, trial_id: str, point_dir: Path, *, step: int) -> None:
+        """Logs a point's files for the board, and what they measure; the point must have been logged.
+
+        Args:
+            trial_id: The trial's name.
+            point_dir: The point's folder.
+            step: The one that the point was logged at.
+        """
+        folder = os.path.relpath(point_dir, self._directory)
+        self._delivery.say("board", {"trial": trial_id, "folder": folder, "step": step})
+
     def front(
         self,
         front: Mapping[str, Any],

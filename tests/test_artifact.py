@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
+from nasprune.export import check_onnx
 from nasprune.networks import NetworkSettings, build, couple
 
 SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
@@ -76,6 +77,14 @@ def test_damage_is_named(point, damage, message):
     with pytest.raises(ArtifactError, match=message) as caught:
         read_artifact(point)
     assert "\n" not in str(caught.value)
+
+
+def test_an_onnx_file_of_another_network_is_named(point, tmp_path):
+    check_onnx(point / "model.onnx", classes=3, image_size=16)
+    for classes, image_size in ((4, 16), (3, 32)):
+        with pytest.raises(ArtifactError, match=rf"logits \(batch, 3\); expected .*\(batch, {classes}\)") as caught:
+            check_onnx(point / "model.onnx", classes=classes, image_size=image_size)
+        assert "\n" not in str(caught.value)
 
 
 def test_nothing_half_written_where_there_is_no_room(tmp_path):

@@ -15,7 +15,7 @@ FLAGS = {
     "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
     "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "growth", "dense_learning_rate",
     "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost", "latency_table", "round_to",
-    "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+    "board", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
 }  # fmt: skip
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from nasprune.artifact import Artifact
 from nasprune.errors import ArtifactError
+from nasprune.shipping import REPORT
 from sweep.points import KEYS, PointsFolder, take_front, volumes_reached
 
-DENSE = {
+_DENSE = {
     "network": "resnet10", "dataset": "scenes", "image_size": 48, "macs": 1000, "params": 9, "val_accuracy": 0.9,
     "test_accuracy": 0.9,
 }  # fmt: skip
+DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
 
 
 def put(study, name, ratio, accuracy, budget=0):
@@ -58,6 +63,17 @@ def test_a_damaged_point_is_named(study):
     (study / "points" / "t001-25pct" / "point.json").write_text("{}")
     with pytest.raises(ArtifactError, match="t001-25pct"):
         take_front(study, DENSE, {})
+
+
+def test_what_files_for_the_board_measure_comes_later(study):
+    folder = PointsFolder(study, DENSE)
+    folder.read()
+    assert not any("int8_bytes" in point for point in folder.front({})["points"])
+    measured = {precision: {"bytes": 7, "fits_1_mb": True} for precision in ("float32", "int8")}
+    (study / "points" / "t000-50pct" / REPORT).write_text(json.dumps(measured))
+    folder.read()
+    found = {point["point"]: point.get("int8_bytes") for point in folder.front({})["points"]}
+    assert found == {"t000-50pct": 7.0, "t002-50pct": None, "t001-25pct": None}
 
 
 def test_no_points_yet(tmp_path):

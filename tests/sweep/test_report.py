@@ -19,7 +19,7 @@ from sweep.front import on_front
 from sweep.report import markdown, page, picture, table, write_page
 from sweep.report_page import figure
 from sweep.report_picture import DOTS, SIZE, draw
-from sweep.report_view import count, look, percent, widths_summary
+from sweep.report_view import AXES, MACS, axes_of, count, look, percent, widths_summary
 
 DENSE_MACS = 557_000_000
 BUDGETS = (0.05, 0.1, 0.25, 0.5, 0.75)
@@ -72,6 +72,29 @@ FRONTS = {
     "many budgets": front_of([(b / 20, 0.8 + b / 200, b / 20) for b in range(1, 20)]),
     "500": random_front(500),
 }
+
+
+def on_board(front):
+    """The same with files for the board of the points on the front, of which INT8 is the faster the larger."""
+    times = {"float32_latency_ms": 10.0, "int8_latency_ms": 4.0}
+    dense = front["dense"] | {"float32_bytes": 4e7, "int8_bytes": 1e7, "int8_test_accuracy": 0.9} | times
+    points = [
+        point
+        if not point["on_front"]
+        else point
+        | {
+            "float32_bytes": 4e7 * point["macs_ratio"],
+            "int8_bytes": 1e7 * point["macs_ratio"],
+            "float32_latency_ms": 10 * point["macs_ratio"],
+            "int8_latency_ms": 4 - point["macs_ratio"],
+            "int8_test_accuracy": point["test_accuracy"],
+        }
+        for point in front["points"]
+    ]
+    return {**front, "dense": dense, "points": points}
+
+
+FRONTS["on board"] = on_board(random_front(40))
 every_front = pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
 
 
@@ -270,3 +293,25 @@ def test_a_browser_draws_every_point(tmp_path):
     ).stdout
     assert len(re.findall(r'<path class="point', seen)) == len(FRONTS["tied"]["points"]) + 1  # and dense
     assert "dense network, 93.2 %" in seen
+
+
+def test_a_front_can_be_drawn_against_all_that_was_measured():
+    front = FRONTS["on board"]
+    text = page(front)
+    for axis in AXES:
+        assert f'<button data-axis="{axis.key}"' in text
+        view = look(front, axis)
+        measured = [point for point in front["points"] if axis is MACS or point["on_front"]]
+        assert len(view.points) == len(measured)
+        assert list(view.front) == sorted(view.front, key=lambda index: view.shares[index])
+    # The larger is the faster here, so the most accurate point alone is on that front.
+    fastest = look(front, next(axis for axis in AXES if axis.key == "int8_latency_ms"))
+    (best,) = fastest.front
+    assert fastest.accuracies[best] == max(fastest.accuracies)
+    assert "INT8 test" in markdown(front)
+
+
+def test_a_front_without_files_for_the_board_has_one_axis():
+    assert axes_of(FRONTS["500"]) == [MACS]
+    assert "INT8" not in markdown(FRONTS["500"])
+    assert beside_plotly(page(FRONTS["500"])).count("<button") == 1

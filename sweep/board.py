@@ -1,0 +1,59 @@
+"""Files for the target board, of the points that a user will choose from: made and measured once nothing else runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nasprune.artifact import read_artifact
+from nasprune.files import locked
+from nasprune.shipping import REPORT, figures, ship
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nasprune.artifact import Artifact
+    from nasprune.data import SceneData
+    from sweep.display import Display
+    from sweep.settings import StudySettings
+
+MEASURED = "int8_bytes"
+"""Key of a point of the front object that has files for the board."""
+
+
+def measure_files(
+    settings: StudySettings,
+    front: Mapping[str, Any],
+    dense: Artifact,
+    data: SceneData,
+    display: Display,
+) -> None:
+    """Write and measure the files of the study's points, and of the dense network to compare with.
+
+    One after the other, in this process: a latency that others disturb tells nothing. What is measured already stays.
+
+    Args:
+        settings: The study's; `board` says which points.
+        front: The front object.
+        dense: The dense network.
+        data: The study's images.
+        display: Is told of each.
+    """
+    chosen = [point for point in front["points"] if point["on_front"] or settings.board == "all"]
+    if settings.board == "none" or not chosen:
+        return
+    waiting = [point["point"] for point in chosen if not figures(settings.directory / point["artifact"])]
+    with locked(dense.directory / REPORT):  # other studies share it
+        if not figures(dense.directory):
+            _tell(display, "dense network", dense, data, dense.directory)
+    for name in waiting:
+        directory = settings.directory / "points" / name
+        _tell(display, f"point {name}", read_artifact(directory), data, directory)
+
+
+def _tell(display: Display, what: str, artifact: Artifact, data: SceneData, directory: Path) -> None:
+    of = [
+        f"{precision} {each.bytes / 1e6:.2f} MB, {each.latency_ms:.2f} ms, test accuracy {each.test_accuracy:.1%}"
+        for precision, each in ship(artifact, data, directory).items()
+    ]
+    display.say(f"{what} for the board: {'; '.join(of)}")
