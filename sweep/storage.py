@@ -1,0 +1,389 @@
+"""Where studies are kept: in a folder that all nodes share, or in a bucket that each node mirrors on its own disk.
+
+Every process works in a local folder, `root`. For a folder given as storage that is the folder itself, and all that is
+here does nothing. For a bucket, or whatever else has an address that pyarrow knows, it is this node's mirror: finished
+things are fetched from the bucket before they are needed, and stored there as soon as they are whole. The bucket is the
+truth: a mirror may be deleted at any time, and what is in it alone counts for nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from nasprune.errors import ArtifactError, SettingsError
+from nasprune.files import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MIRRORS = "NASPRUNE_CACHE"
+"""Variable that names the folder of a node's mirrors, on a disk of its own."""
+
+Problem = (OSError, pa.ArrowException)
+"""What pyarrow's file systems raise."""
+
+RECORD = "point.json"
+"""What makes a folder whole; as in nasprune.artifact, whose import takes seconds."""
+
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # seconds between tries while a bucket does not answer
+_HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "Credentials")
+_CHUNK = 1 << 24  # bytes of a request
+_AT_ONCE = 16  # folders fetched at once: mostly waiting
+_Made = TypeVar("_Made")
+
+
+def is_address(given: str) -> bool:
+    """Whether a storage is given as an address, such as s3://bucket/folder, and not as a folder's path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", given) is not None
+
+
+def check_address(given: str) -> None:
+    """Refuse an address that holds a password: it would be kept with every point.
+
+    Raises:
+        SettingsError: without the password.
+    """
+    if is_address(given) and re.search(r"//[^?]*:[^?]*@", given):
+        raise SettingsError(
+            f"storage '{shown(given)}' given with a password in it; expected an address without, and the credentials "
+            "in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
+def shown(given: str) -> str:
+    """The storage for messages: no user, no password."""
+    return re.sub(r"//[^?]*@", "//", given)
+
+
+def open_storage(given: str) -> Storage:
+    """The storage behind a setting. Nothing is asked of a bucket yet."""
+    return Bucket(given) if is_address(given) else Storage(Path(given))
+
+
+class Storage:
+    """A folder that all processes of a study share: what is written below `root` is where it belongs.
+
+    Names are relative to `root`, with slashes.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def check(self) -> None:
+        """Make sure that the storage can be written.
+
+        Raises:
+            SettingsError: if not.
+        """
+
+    def studies(self) -> list[str]:
+        """Names of the studies that have left a front."""
+        return sorted(path.parent.name for path in self.root.glob("*/front.json"))
+
+    def fetch_file(self, name: str) -> bool:
+        """Bring a file here as it is in the storage now; whether there is one."""
+        return (self.root / name).is_file()
+
+    def fetch_folder(self, name: str) -> bool:
+        """Bring a folder with a record here, if it is not here already; whether there is one."""
+        return (self.root / name / RECORD).is_file()
+
+    def fetch_folders(self, name: str) -> None:
+        """Bring every folder with a record here that lies in folder `name`."""
+
+    def fetch_files(self, name: str) -> None:
+        """Make folder `name` here what it is in the storage now."""
+
+    def fetch_database(self, name: str) -> None:
+        """Bring an SQLite file here as it is in the storage now; no process may have it open."""
+
+    def store_file(self, name: str, *, pause: float = 0.0) -> None:
+        """Keep a file, unless it was kept less than `pause` seconds ago."""
+
+    def store_path(self, path: Path) -> None:
+        """The same by its local path."""
+
+    def store_folder(self, name: str) -> None:
+        """Keep a folder, its record last: that is what makes it exist. One that is there already stays."""
+
+    def store_database(self, name: str) -> None:
+        """Keep a consistent copy of an SQLite file, which may be in use."""
+
+    def remove(self, name: str) -> None:
+        """Take a file or folder away, here and there."""
+        path = self.root / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+class Bucket(Storage):
+    """A storage with an address, behind this node's mirror of it.
+
+    An operation is tried again for two minutes while the bucket does not answer.
+
+    Raises:
+        ArtifactError: from each operation, if the bucket refuses or stays away.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        self.shown = shown(self.address)
+        super().__init__(mirror_of(self.shown))
+        self._stored: dict[str, float] = {}
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def check(self) -> None:  # noqa: D102 (as in Storage)
+        probe = f".probe-{os.getpid()}-{time.time_ns()}"
+        try:
+            _, base = _system(self.address)
+            if not base.strip("/"):
+                raise SettingsError(f"storage '{self}' given; expected an address with a bucket, as s3://bucket/runs")
+            self.write(probe, b"x")
+            if self.read(probe) != b"x":
+                raise SettingsError(f"storage '{self}' given, but what is written there does not come back")
+            self.delete(probe)
+        except Problem as error:
+            raise SettingsError(_refusal(self.shown, error)) from None  # its text may hold the address as given
+
+    def studies(self) -> list[str]:  # noqa: D102
+        system, base = _system(self.address)
+        folders = fs.FileSelector(base, allow_not_found=True)
+        names = [each.base_name for each in self._lasting("the list of studies", lambda: system.get_file_info(folders))]
+        fronts = system.get_file_info([self._at(f"{name}/front.json") for name in names])
+        return sorted(name for name, front in zip(names, fronts, strict=True) if front.is_file)
+
+    def fetch_file(self, name: str) -> bool:  # noqa: D102
+        path = self.root / name
+        unfinished = path.with_name(f".{path.name}.fetched")
+        with locked(path):
+            try:
+                self._lasting(name, lambda: self._get(name, unfinished))
+                unfinished.replace(path)
+            except FileNotFoundError:
+                path.unlink(missing_ok=True)
+                return False
+            finally:
+                unfinished.unlink(missing_ok=True)
+        return True
+
+    def fetch_folder(self, name: str) -> bool:  # noqa: D102
+        with locked((self.root / name).parent):
+            return self._fetch_folder(name)
+
+    def fetch_folders(self, name: str) -> None:  # noqa: D102
+        there = {str(PurePosixPath(file).parent) for file in self.names(name) if PurePosixPath(file).name == RECORD}
+        folder = self.root / name
+        with locked(folder), ThreadPoolExecutor(_AT_ONCE) as threads:
+            for path in folder.glob("*/"):
+                if path.name not in there:
+                    shutil.rmtree(path)
+            list(threads.map(lambda each: self._fetch_folder(f"{name}/{each}"), sorted(there)))
+
+    def fetch_files(self, name: str) -> None:  # noqa: D102
+        shutil.rmtree(self.root / name, ignore_errors=True)
+        for file in self.names(name):
+            path = self.root / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lasting(name, functools.partial(self._get, f"{name}/{file}", path))
+
+    def fetch_database(self, name: str) -> None:  # noqa: D102
+        for end in ("-journal", "-wal", "-shm"):  # of a writer that was killed: they belong to the file that was here
+            (self.root / f"{name}{end}").unlink(missing_ok=True)
+        self.fetch_file(name)
+
+    def store_file(self, name: str, *, pause: float = 0.0) -> None:  # noqa: D102
+        if pause and time.monotonic() - self._stored.get(name, -pause) < pause:
+            return
+        self._lasting(name, lambda: self._put(self.root / name, name))
+        self._stored[name] = time.monotonic()
+
+    def store_path(self, path: Path) -> None:  # noqa: D102
+        self.store_file(path.relative_to(self.root).as_posix())
+
+    def store_folder(self, name: str) -> None:  # noqa: D102
+        if self._lasting(name, lambda: self.read(f"{name}/{RECORD}")) is not None:
+            return
+        folder = self.root / name
+        files = sorted(path.name for path in folder.iterdir() if path.name != RECORD)
+        for file in (*files, RECORD):
+            self.store_file(f"{name}/{file}")
+
+    def store_database(self, name: str) -> None:  # noqa: D102
+        copy = self.root / f"{name}.copy"
+        copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(self.root / name)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        self._lasting(name, lambda: self._put(copy, name))
+
+    def names(self, name: str) -> list[str]:
+        """The files in folder `name` of the bucket, at any depth, relative to it."""
+        wanted = fs.FileSelector(self._at(name), recursive=True, allow_not_found=True)
+        found = self._lasting(name, lambda: _system(self.address)[0].get_file_info(wanted))
+        prefix = self._at(name) + "/"
+        return sorted(each.path.removeprefix(prefix) for each in found if each.type == fs.FileType.File)
+
+    def remove(self, name: str) -> None:  # noqa: D102
+        super().remove(name)
+        system, at = _system(self.address)[0], self._at(name)
+
+        def take_away() -> None:
+            kind = system.get_file_info(at).type
+            if kind == fs.FileType.Directory:
+                system.delete_dir(at)
+            elif kind == fs.FileType.File:
+                system.delete_file(at)
+
+        self._lasting(name, take_away)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a small file of the bucket, in one try; None if there is none.
+
+        Raises:
+            OSError, pyarrow.ArrowException: if the bucket does not answer.
+        """
+        try:
+            with _system(self.address)[0].open_input_stream(self._at(name)) as source:
+                return bytes(source.read())
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file of the bucket, in one try; raises as `read`."""
+        self._send(name, lambda target: target.write(content))
+
+    def delete(self, name: str) -> None:
+        """Delete a file of the bucket that is there; raises as `read`."""
+        _system(self.address)[0].delete_file(self._at(name))
+
+    def age(self, name: str) -> float:
+        """Seconds since a file of the bucket was written, by the bucket's own clock; raises as `read`."""
+        system, probe = _system(self.address)[0], f".clock-{os.getpid()}-{time.time_ns()}"
+        self.write(probe, b"x")
+        written, now = (info.mtime_ns for info in system.get_file_info([self._at(name), self._at(probe)]))
+        self.delete(probe)
+        return float("inf") if written is None else float(now - written) / 1e9
+
+    def _at(self, name: str) -> str:
+        return f"{_system(self.address)[1]}/{name}"
+
+    def _fetch_folder(self, name: str) -> bool:
+        local = self.root / name
+        record = self._lasting(name, lambda: self.read(f"{name}/{RECORD}"))
+        if record is None:
+            shutil.rmtree(local, ignore_errors=True)
+            return False
+        if (local / RECORD).is_file() and (local / RECORD).read_bytes() == record:
+            return True
+        partial = local.with_name(f".{local.name}.partial")
+        for leftover in (partial, local):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for file in self.names(name):
+            self._lasting(name, functools.partial(self._get, f"{name}/{file}", partial / file))
+        partial.replace(local)
+        return True
+
+    def _get(self, name: str, path: Path) -> None:
+        with _system(self.address)[0].open_input_stream(self._at(name)) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, _CHUNK)
+            target.flush()
+            os.fsync(target.fileno())  # or a power cut might leave a name with half of its content
+
+    def _put(self, path: Path, name: str) -> None:
+        with path.open("rb") as source:
+            self._send(name, lambda target: shutil.copyfileobj(source, target, _CHUNK))
+
+    def _send(self, name: str, fill: Callable[[Any], object]) -> None:
+        system, base = _system(self.address)
+        at = f"{base}/{name}"
+        if system.type_name in ("s3", "gcs"):  # an object is there once it is whole
+            with system.open_output_stream(at) as target:
+                fill(target)
+            return
+        parent, _, last = at.rpartition("/")
+        partial = f"{parent}/.{last}.{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.partial"
+        system.create_dir(parent, recursive=True)
+        with system.open_output_stream(partial) as target:
+            fill(target)
+        system.move(partial, at)
+
+    def _lasting(self, name: str, call: Callable[[], _Made]) -> _Made:
+        """Try again while the bucket does not answer."""
+        for pause in (*_PAUSES, None):
+            try:
+                return call()
+            except FileNotFoundError:
+                raise
+            except Problem as error:
+                if getattr(error, "errno", None) is not None:  # of this node's disk
+                    raise ArtifactError(f"{name} of {self} cannot be copied: {said(error)}") from error
+                if pause is None or any(sign in str(error) for sign in _HOPELESS):
+                    raise ArtifactError(f"{name} cannot be moved from or to {self}: {said(error)}") from None
+            time.sleep(pause)
+        raise AssertionError
+
+
+def mirror_of(address: str) -> Path:
+    """Where this node mirrors a bucket. With the host's name, since a home may be shared by many hosts."""
+    folder = os.environ.get(MIRRORS)
+    root = Path(folder) if folder else Path.home() / ".cache" / "nasprune"
+    return root.absolute() / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{socket.gethostname()}"
+
+
+def said(error: BaseException) -> str:
+    """One short line of a file system's message, without secrets and request numbers."""
+    text = " ".join(re.sub(r"//[^/\s]*@", "//", str(error)).split())
+    text = re.sub(r"^When .*?: (AWS Error )", r"\1", text)
+    return re.sub(r" ?\((Request ID|request id).*", "", text)[:200]
+
+
+@functools.lru_cache(maxsize=8)
+def _system(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it."""
+    if address.startswith(("gs:", "gcs:")) and "retry_limit_seconds" not in address:
+        address += ("&" if "?" in address else "?") + "retry_limit_seconds=10"  # its own default is 15 minutes
+    system, base = fs.FileSystem.from_uri(address)
+    return system, base.rstrip("/")
+
+
+def _refusal(address: str, error: BaseException) -> str:
+    """Why a storage with an address cannot be used, in one line."""
+    text = said(error)
+    given = f"storage '{address}' given"
+    if "Unrecognized filesystem" in text:
+        return f"{given}; expected a folder, or an address that pyarrow knows: s3://, gs://, abfs:// or file://"
+    if "NO_SUCH_BUCKET" in text or "ot found" in text:
+        return f"{given}, but there is no such bucket; create it first, or mend the address"
+    if any(word in text for word in ("DENIED", "ACCESS_KEY", "SIGNATURE", "FORBIDDEN", "redential", "TOKEN", "403")):
+        return (
+            f"{given}, but it refuses to be written ({text}); expected credentials with the right to list, read, "
+            "write and delete there: in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role "
+            "of the machine"
+        )
+    if isinstance(error, ValueError):  # of the address, which the text repeats as given
+        return (
+            f"{given}; expected an address such as s3://bucket/folder or "
+            "s3://bucket/folder?endpoint_override=HOST:PORT&scheme=http"
+        )
+    return f"{given}, but it cannot be written ({text}); mend the address or the connection"
