@@ -79,6 +79,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         places = find_places(settings)
         settings = dataclasses.replace(settings, device=places.device)
         with claimed(settings, data.store.data_hash, display.say) as claim:
+            if claim is not None and settings.tracking_uri is None:
+                display.say(f"MLflow is kept on this machine alone, in {settings.root}; --tracking-uri names a server")
             if table is not None:
                 table.write(settings.table)
                 settings.place().store_file(f"{settings.study}/{settings.table.name}")

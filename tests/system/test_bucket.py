@@ -1,0 +1,118 @@
+"""Whole studies with a bucket as storage: whatever is lost of the machines, the bucket is enough to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweep.storage import MIRRORS, Bucket
+from tests.buckets import KEYS, Server, s3_server
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
+    "--tune-epochs", "1", "--budgets", "0.2,0.5",
+)  # fmt: skip
+STUDY = "scenes-resnet10"
+# A claim of a dead driver runs out sooner, so that a test need not wait for it.
+PROGRAM = """
+from sweep import claim
+claim.BEAT, claim.LIFE = 0.5, 3.0
+from sweep.commandline import command
+from sweep.run import main
+command(main)
+"""
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with s3_server() as made:
+        yield made
+
+
+def start(storage: str, mirror: Path, *, trials: int = 2) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *SMALL, "--trials", str(trials), "--storage", storage],
+        env={**os.environ, **KEYS, MIRRORS: str(mirror)}, cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def sweep(storage: str, mirror: Path, **settings) -> str:
+    process = start(storage, mirror, **settings)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said
+
+
+def front_of(folder: Path) -> list[str]:
+    keys = ("trial", "budget", "macs", "val_accuracy", "test_accuracy", "widths", "on_front")
+    front = json.loads((folder / "front.json").read_text())
+    return sorted(str([point[key] for key in keys]) for point in front["points"])
+
+
+def records(bucket: Bucket) -> Counter[tuple[int, str]]:
+    """How many records Optuna has of each trial, by state, in the bucket's copy of its database."""
+    import optuna
+
+    assert bucket.fetch_file(f"{STUDY}/optuna.db")
+    url = f"sqlite:///{bucket.root / STUDY / 'optuna.db'}"
+    study = optuna.load_study(study_name="nasprune", storage=url)
+    return Counter((trial.user_attrs["slot"], trial.state.name) for trial in study.trials)
+
+
+def test_a_killed_study_goes_on_from_the_bucket_alone(server: Server, tmp_path: Path, monkeypatch):
+    """Kill -9 in the middle, the machine's disk lost: the same command elsewhere ends as an undisturbed study does.
+
+    Then more trials are asked for, again on an empty disk: nothing is trained twice, Optuna has one record a trial.
+    """
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(MIRRORS, str(tmp_path / "mine"))
+    address = server.address("bucket/runs")
+    bucket = Bucket(address)
+    first = start(address, tmp_path / "one")
+    deadline = time.monotonic() + 240
+    while not bucket.fetch_folder(f"{STUDY}/points/t000-50pct") and time.monotonic() < deadline:
+        assert first.poll() is None, first.stdout.read()
+        time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    shutil.rmtree(tmp_path / "one")
+    killed = bucket.read(f"{STUDY}/points/t000-50pct/point.json")
+
+    said = sweep(address, tmp_path / "two")
+    assert "is gone: going on where it stopped" in said
+    assert "dense network: epoch" not in said, "the dense network is trained once"
+    assert bucket.read(f"{STUDY}/points/t000-50pct/point.json") == killed, "finished work is done once"
+    assert records(bucket) == {(0, "COMPLETE"): 1, (1, "COMPLETE"): 1}
+    sweep(str(tmp_path / "folder"), tmp_path / "none")
+    bucket.fetch_file(f"{STUDY}/front.json")
+    assert front_of(bucket.root / STUDY) == front_of(tmp_path / "folder" / STUDY)
+    shutil.rmtree(tmp_path / "two")
+
+    points = [f"{STUDY}/points/{trial}-{budget}pct/point.json" for trial in ("t000", "t001") for budget in (50, 20)]
+    before = [bucket.read(point) for point in points]
+    said = sweep(address, tmp_path / "three", trials=3)
+    assert "dense network: epoch" not in said
+    assert [bucket.read(point) for point in points] == before
+    assert records(bucket) == {(slot, "COMPLETE"): 1 for slot in range(3)}
+    bucket.fetch_file(f"{STUDY}/front.json")
+    assert len(front_of(bucket.root / STUDY)) == 6
+    left = bucket.names(STUDY)
+    assert not [name for name in left if name.startswith("trials/") or "claim" in name], left
