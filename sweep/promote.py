@@ -59,6 +59,7 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     given = parse(arguments)
     check_address(given.storage)
     storage = open_storage(given.storage)
+    storage.check(write=False)
     for name in ("front.json", "settings.json"):
         storage.fetch_file(f"{given.study}/{name}")
     study = storage.root / given.study

@@ -86,8 +86,8 @@ class Storage:
     def __str__(self) -> str:
         return str(self.root)
 
-    def check(self) -> None:
-        """Make sure that the storage can be written.
+    def check(self, *, write: bool = True) -> None:
+        """Make sure that the storage can be reached, and written.
 
         Raises:
             SettingsError: if not.
@@ -153,12 +153,15 @@ class Bucket(Storage):
     def __str__(self) -> str:
         return self.shown
 
-    def check(self) -> None:  # noqa: D102 (as in Storage)
+    def check(self, *, write: bool = True) -> None:  # noqa: D102 (as in Storage)
         probe = f".probe-{os.getpid()}-{time.time_ns()}"
         try:
-            _, base = _system(self.address)
+            system, base = _system(self.address)
             if not base.strip("/"):
                 raise SettingsError(f"storage '{self}' given; expected an address with a bucket, as s3://bucket/runs")
+            if not write:
+                system.get_file_info(base)
+                return
             self.write(probe, b"x")
             if self.read(probe) != b"x":
                 raise SettingsError(f"storage '{self}' given, but what is written there does not come back")

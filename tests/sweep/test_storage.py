@@ -320,6 +320,34 @@ def test_images_that_arrive_damaged_are_refused(node: Node, settings):
     assert not (two.root / "shared" / "data" / packed.name).exists()
 
 
+def test_on_several_hosts_images_are_copied_from_a_shared_folder_too(tmp_path, monkeypatch):
+    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "node"))
+    shared = tmp_path / "shared folder"
+    settings = parse_settings(["--scenes-per-class", "10", "--image-size", "16", "--storage", str(shared)]).resolved()
+    packed = images_of(load_images(settings))
+    for hosts, root in (
+        (["10.0.0.1"], shared),
+        (["10.0.0.1", "10.0.0.1"], shared),
+        (["10.0.0.1", "b"], tmp_path / "node"),
+    ):
+        nodes = [{"NodeManagerAddress": host, "Alive": True} for host in hosts]
+        monkeypatch.setattr("ray.nodes", lambda nodes=nodes: nodes)
+        assert node_images(settings, packed).store.directory.is_relative_to(root)
+
+
+def test_initial_weights_reach_every_node(node: Node, address, tmp_path, monkeypatch):
+    from sweep.schedule import _shared_weights
+
+    file = tmp_path / "initial.safetensors"
+    file.write_bytes(b"weights")
+    settings = parse_settings(["--weights", str(file), "--storage", address])
+    name = _shared_weights(settings, node("one"))
+    two = node("two")
+    assert two.fetch_file(name)
+    assert (two.root / name).read_bytes() == b"weights"
+    assert _shared_weights(parse_settings([]), two) == ""
+
+
 def test_other_images_under_the_same_name_are_found(node: Node, settings):
     node("one")
     data = load_images(settings)

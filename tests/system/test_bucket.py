@@ -116,3 +116,40 @@ def test_a_killed_study_goes_on_from_the_bucket_alone(server: Server, tmp_path: 
     assert len(front_of(bucket.root / STUDY)) == 6
     left = bucket.names(STUDY)
     assert not [name for name in left if name.startswith("trials/") or "claim" in name], left
+
+
+NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for mirror in sys.argv[1:]:
+    cluster.add_node(num_cpus=1, env_vars={"NASPRUNE_CACHE": mirror})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def test_nodes_share_nothing_but_the_bucket(server: Server, tmp_path: Path, monkeypatch):
+    """The driver on a node without CPUs, trials on two others, each with a mirror of its own."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    mirrors = [tmp_path / "one", tmp_path / "two"]
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", NODES, *map(str, mirrors)], text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.stdout.readline().strip())
+        address = server.address("bucket/nodes")
+        said = sweep(address, tmp_path / "driver")
+        assert "unfinished" not in said
+    finally:
+        cluster.communicate("")
+    (folder,) = [mirror / STUDY for mirror in (tmp_path / "driver").iterdir()]
+    assert len(front_of(folder)) == 4
+    worked = [sorted(path.name[:4] for path in mirror.glob(f"*/{STUDY}/points/t*/")) for mirror in mirrors]
+    assert sorted(worked) == [["t000", "t000"], ["t001", "t001"]]
+    for mirror in mirrors:
+        assert list(mirror.glob("*/shared/data/*/pixels-32-*.arrow")), "each node maps images from its own disk"
+        assert not list(mirror.glob(f"*/{STUDY}/ray")), "what Tune keeps is the driver's alone"
