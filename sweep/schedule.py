@@ -220,7 +220,7 @@ class Follower(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """Tune has handled what happened, or waited a tenth of a second in vain."""
-        with self._kept():
+        with self.keeping_errors():
             self.often()
 
     @contextmanager

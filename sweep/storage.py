@@ -114,8 +114,8 @@ class Storage:
     def fetch_database(self, name: str) -> None:
         """Bring an SQLite file here as it is in the storage now; no process may have it open."""
 
-    def store_file(self, name: str, *, pause: float = 0.0) -> None:
-        """Keep a file, unless it was kept less than `pause` seconds ago."""
+    def store_file(self, name: str) -> None:
+        """Keep a file as it is now."""
 
     def store_path(self, path: Path) -> None:
         """The same by its local path."""
@@ -148,7 +148,6 @@ class Bucket(Storage):
         self.address = address.rstrip("/")
         self.shown = shown(self.address)
         super().__init__(mirror_of(self.shown))
-        self._stored: dict[str, float] = {}
 
     def __str__(self) -> str:
         return self.shown
@@ -215,11 +214,8 @@ class Bucket(Storage):
             (self.root / f"{name}{end}").unlink(missing_ok=True)
         self.fetch_file(name)
 
-    def store_file(self, name: str, *, pause: float = 0.0) -> None:  # noqa: D102
-        if pause and time.monotonic() - self._stored.get(name, -pause) < pause:
-            return
+    def store_file(self, name: str) -> None:  # noqa: D102
         self._lasting(name, lambda: self._put(self.root / name, name))
-        self._stored[name] = time.monotonic()
 
     def store_path(self, path: Path) -> None:  # noqa: D102
         self.store_file(path.relative_to(self.root).as_posix())

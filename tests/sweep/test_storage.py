@@ -198,18 +198,6 @@ def test_a_database_is_copied_whole_while_it_is_in_use(node: Node):
     assert not (two.root / "s/optuna.db-journal").exists()
 
 
-def test_a_file_may_wait_for_its_turn(node: Node):
-    one, two = node("one"), node("two")
-    for number in range(3):
-        write(one, "s/front.html", f"front {number}")
-        one.store_file("s/front.html", pause=1000)
-    assert two.fetch_file("s/front.html")
-    assert (two.root / "s/front.html").read_text() == "front 0"
-    one.store_file("s/front.html")
-    two.fetch_file("s/front.html")
-    assert (two.root / "s/front.html").read_text() == "front 2"
-
-
 def test_a_storage_travels_without_credentials(node: Node):
     one = node("one")
     write(one, "x")
