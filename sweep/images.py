@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import ray
@@ -12,6 +11,7 @@ from nasprune.data import load, load_packed
 from nasprune.data.store import check_contents, is_packed, open_store
 from nasprune.errors import DataError
 from nasprune.files import locked
+from sweep.ground import Packed
 from sweep.storage import Bucket
 
 if TYPE_CHECKING:
@@ -22,19 +22,6 @@ if TYPE_CHECKING:
 
 FOLDER = "shared/data"
 """Of all packed data sets in a storage."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packed:
-    """A packed data set, by what every node knows it by.
-
-    Attributes:
-        name: Of its folder.
-        data_hash: Of its images.
-    """
-
-    name: str
-    data_hash: str
 
 
 def load_images(settings: StudySettings) -> SceneData:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sweep.cluster import Places
     from sweep.display import Display
+    from sweep.ground import Ground
     from sweep.settings import StudySettings
-    from sweep.trial import Ground
 
 
 def polished_name(point: str, epochs: int) -> str:

@@ -32,13 +32,12 @@ if TYPE_CHECKING:
     from nasprune.progress import Progress
     from sweep.cluster import Places
     from sweep.display import Display
-    from sweep.images import Packed
+    from sweep.ground import Ground, Packed
     from sweep.searcher import OptunaSearcher
     from sweep.settings import StudySettings
     from sweep.stopping import BudgetStopper
     from sweep.storage import Storage
     from sweep.tracking import Tracker
-    from sweep.trial import Ground
 
 
 def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:

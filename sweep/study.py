@@ -15,6 +15,7 @@ from sweep import report
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
+from sweep.ground import Ground
 from sweep.images import images_of, load_images
 from sweep.mlflow_client import connect
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
@@ -110,7 +111,6 @@ def _run(
     claim: Claim | None,
 ) -> Outcome:
     from sweep.schedule import Follower, run_trials, shared_dense
-    from sweep.trial import Ground
 
     storage, study = settings.place(), settings.study
     dense = shared_dense(settings, data, places, display)

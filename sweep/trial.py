@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -22,21 +21,8 @@ if TYPE_CHECKING:
     from nasprune.compute import Compute
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
-    from sweep.images import Packed
+    from sweep.ground import Ground
     from sweep.settings import StudySettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What every trial stands on, by the names it has in the storage.
-
-    Attributes:
-        dense: The dense network's folder.
-        images: The packed images.
-    """
-
-    dense: str
-    images: Packed
 
 
 def run_trial(config: dict[str, Any], *, settings: StudySettings, ground: Ground) -> None:
