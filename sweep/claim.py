@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from nasprune.errors import SettingsError
 from nasprune.files import write_bytes
-from sweep.storage import Problem, said
+from sweep.address import said
+from sweep.storage import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

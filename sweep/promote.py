@@ -15,9 +15,9 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
 from nasprune.errors import ArtifactError, SettingsError
+from sweep.address import check_address, is_address
 from sweep.commandline import OneLineParser, command
 from sweep.front import choose
-from sweep.storage import Bucket, check_address, is_address, open_storage
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
         NaspruneError: With what the user can mend; then nothing was registered and no alias moved.
     """
     given = parse(arguments)
-    check_address(given.storage)
+    from sweep.storage import Bucket, open_storage
+
     storage = open_storage(given.storage)
     storage.check(write=False)
     for name in ("front.json", "settings.json"):
@@ -128,6 +129,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
     if given.name is not None and (not given.name.strip() or set(given.name) & set("/:'\"")):
         raise SettingsError(f"name '{given.name}' given; expected one without slashes, colons and quotes")
+    check_address(given.storage)
     if not is_address(given.storage):
         given.storage = str(Path(given.storage).absolute())
     return given

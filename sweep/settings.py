@@ -18,8 +18,9 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
+from sweep.address import check_address, is_address
 from sweep.space import SPACES, SearchSpace
-from sweep.storage import check_address, is_address, open_storage
+from sweep.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 import shutil
 import socket
 import sqlite3
@@ -26,6 +25,7 @@ from pyarrow import fs
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import locked
+from sweep.address import is_address, refusal, said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,29 +44,6 @@ _HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNAT
 _CHUNK = 1 << 24  # bytes of a request
 _AT_ONCE = 16  # folders fetched at once: mostly waiting
 _Made = TypeVar("_Made")
-
-
-def is_address(given: str) -> bool:
-    """Whether a storage is given as an address, such as s3://bucket/folder, and not as a folder's path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", given) is not None
-
-
-def check_address(given: str) -> None:
-    """Refuse an address that holds a password: it would be kept with every point.
-
-    Raises:
-        SettingsError: without the password.
-    """
-    if is_address(given) and re.search(r"//[^?]*:[^?]*@", given):
-        raise SettingsError(
-            f"storage '{shown(given)}' given with a password in it; expected an address without, and the credentials "
-            "in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-
-
-def shown(given: str) -> str:
-    """The storage for messages: no user, no password."""
-    return re.sub(r"//[^?]*@", "//", given)
 
 
 def open_storage(given: str) -> Storage:
@@ -166,14 +143,16 @@ class Bucket(Storage):
                 raise SettingsError(f"storage '{self}' given, but what is written there does not come back")
             self.delete(probe)
         except Problem as error:
-            raise SettingsError(_refusal(self.shown, error)) from None  # its text may hold the address as given
+            raise SettingsError(refusal(self.shown, error)) from None  # its text may hold the address as given
 
     def studies(self) -> list[str]:  # noqa: D102
-        system, base = _system(self.address)
-        folders = fs.FileSelector(base, allow_not_found=True)
-        names = [each.base_name for each in self._lasting("the list of studies", lambda: system.get_file_info(folders))]
-        fronts = system.get_file_info([self._at(f"{name}/front.json") for name in names])
-        return sorted(name for name, front in zip(names, fronts, strict=True) if front.is_file)
+        def look() -> list[str]:
+            system, base = _system(self.address)
+            names = [each.base_name for each in system.get_file_info(fs.FileSelector(base, allow_not_found=True))]
+            fronts = system.get_file_info([f"{base}/{name}/front.json" for name in names])
+            return sorted(name for name, front in zip(names, fronts, strict=True) if front.is_file)
+
+        return self._lasting("the list of studies", look)
 
     def fetch_file(self, name: str) -> bool:  # noqa: D102
         path = self.root / name
@@ -237,16 +216,20 @@ class Bucket(Storage):
 
     def names(self, name: str) -> list[str]:
         """The files in folder `name` of the bucket, at any depth, relative to it."""
-        wanted = fs.FileSelector(self._at(name), recursive=True, allow_not_found=True)
-        found = self._lasting(name, lambda: _system(self.address)[0].get_file_info(wanted))
-        prefix = self._at(name) + "/"
-        return sorted(each.path.removeprefix(prefix) for each in found if each.type == fs.FileType.File)
+
+        def look() -> list[str]:
+            wanted = fs.FileSelector(self._at(name), recursive=True, allow_not_found=True)
+            found = [each for each in _system(self.address)[0].get_file_info(wanted) if each.is_file]
+            prefix = self._at(name) + "/"
+            return sorted(each.path.removeprefix(prefix) for each in found if not each.base_name.startswith("."))
+
+        return self._lasting(name, look)
 
     def remove(self, name: str) -> None:  # noqa: D102
         super().remove(name)
-        system, at = _system(self.address)[0], self._at(name)
 
         def take_away() -> None:
+            system, at = _system(self.address)[0], self._at(name)
             kind = system.get_file_info(at).type
             if kind == fs.FileType.Directory:
                 system.delete_dir(at)
@@ -350,13 +333,6 @@ def mirror_of(address: str) -> Path:
     return root.absolute() / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{socket.gethostname()}"
 
 
-def said(error: BaseException) -> str:
-    """One short line of a file system's message, without secrets and request numbers."""
-    text = " ".join(re.sub(r"//[^/\s]*@", "//", str(error)).split())
-    text = re.sub(r"^When .*?: (AWS Error )", r"\1", text)
-    return re.sub(r" ?\((Request ID|request id).*", "", text)[:200]
-
-
 @functools.lru_cache(maxsize=8)
 def _system(address: str) -> tuple[Any, str]:
     """The file system of an address, and the path in it."""
@@ -364,25 +340,3 @@ def _system(address: str) -> tuple[Any, str]:
         address += ("&" if "?" in address else "?") + "retry_limit_seconds=10"  # its own default is 15 minutes
     system, base = fs.FileSystem.from_uri(address)
     return system, base.rstrip("/")
-
-
-def _refusal(address: str, error: BaseException) -> str:
-    """Why a storage with an address cannot be used, in one line."""
-    text = said(error)
-    given = f"storage '{address}' given"
-    if "Unrecognized filesystem" in text:
-        return f"{given}; expected a folder, or an address that pyarrow knows: s3://, gs://, abfs:// or file://"
-    if "NO_SUCH_BUCKET" in text or "ot found" in text:
-        return f"{given}, but there is no such bucket; create it first, or mend the address"
-    if any(word in text for word in ("DENIED", "ACCESS_KEY", "SIGNATURE", "FORBIDDEN", "redential", "TOKEN", "403")):
-        return (
-            f"{given}, but it refuses to be written ({text}); expected credentials with the right to list, read, "
-            "write and delete there: in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role "
-            "of the machine"
-        )
-    if isinstance(error, ValueError):  # of the address, which the text repeats as given
-        return (
-            f"{given}; expected an address such as s3://bucket/folder or "
-            "s3://bucket/folder?endpoint_override=HOST:PORT&scheme=http"
-        )
-    return f"{given}, but it cannot be written ({text}); mend the address or the connection"

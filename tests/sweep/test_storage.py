@@ -16,9 +16,10 @@ from nasprune.artifact import RECORD
 from nasprune.data.store import check_contents
 from nasprune.errors import ArtifactError, DataError, SettingsError
 from sweep import storage as storing
+from sweep.address import check_address, shown
 from sweep.commandline import parse_settings
 from sweep.images import images_of, load_images, node_images
-from sweep.storage import Bucket, Storage, check_address, open_storage, shown
+from sweep.storage import Bucket, Storage, open_storage
 from tests.buckets import KEYS, Server, s3_server
 
 Node = Callable[[str], Bucket]
