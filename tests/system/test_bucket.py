@@ -21,7 +21,7 @@ from tests.buckets import KEYS, Server, s3_server
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
-    "--tune-epochs", "1", "--budgets", "0.2,0.5",
+    "--tune-epochs", "1", "--budgets", "0.2,0.5", "--trials", "2",
 )  # fmt: skip
 STUDY = "scenes-resnet10"
 # A claim of a dead driver runs out sooner, so that a test need not wait for it.
@@ -45,25 +45,25 @@ def server() -> Iterator[Server]:
         yield made
 
 
-def start(storage: str, mirror: Path, *, trials: int = 2) -> subprocess.Popen:
+def start(storage: str, mirror: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *SMALL, "--trials", str(trials), "--storage", storage],
+        [sys.executable, "-c", PROGRAM, *SMALL, "--storage", storage, *more],
         env={**os.environ, **KEYS, MIRRORS: str(mirror)}, cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 
-def sweep(storage: str, mirror: Path, **settings) -> str:
-    process = start(storage, mirror, **settings)
+def sweep(storage: str, mirror: Path, *more: str) -> str:
+    process = start(storage, mirror, *more)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     return said
 
 
-def front_of(folder: Path) -> list[str]:
-    keys = ("trial", "budget", "macs", "val_accuracy", "test_accuracy", "widths", "on_front")
+def points_of(folder: Path) -> dict[str, str]:
+    keys = ("trial", "budget", "macs", "val_accuracy", "test_accuracy", "widths")
     front = json.loads((folder / "front.json").read_text())
-    return sorted(str([point[key] for key in keys]) for point in front["points"])
+    return {point["point"]: str([point[key] for key in keys]) for point in front["points"]}
 
 
 def records(bucket: Bucket) -> Counter[tuple[int, str]]:
@@ -77,9 +77,9 @@ def records(bucket: Bucket) -> Counter[tuple[int, str]]:
 
 
 def test_a_killed_study_goes_on_from_the_bucket_alone(server: Server, tmp_path: Path, monkeypatch):
-    """Kill -9 in the middle, the machine's disk lost: the same command elsewhere ends as an undisturbed study does.
+    """Kill -9 in the middle, the machine's disk lost: the same command, with a trial more, goes on elsewhere.
 
-    Then more trials are asked for, again on an empty disk: nothing is trained twice, Optuna has one record a trial.
+    Nothing is done twice, Optuna has one record a trial, and the points are those of an undisturbed study in a folder.
     """
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
@@ -96,26 +96,22 @@ def test_a_killed_study_goes_on_from_the_bucket_alone(server: Server, tmp_path: 
     shutil.rmtree(tmp_path / "one")
     killed = bucket.read(f"{STUDY}/points/t000-50pct/point.json")
 
-    said = sweep(address, tmp_path / "two")
+    said = sweep(address, tmp_path / "two", "--trials", "3")
     assert "is gone: going on where it stopped" in said
     assert "dense network: epoch" not in said, "the dense network is trained once"
     assert bucket.read(f"{STUDY}/points/t000-50pct/point.json") == killed, "finished work is done once"
-    assert records(bucket) == {(0, "COMPLETE"): 1, (1, "COMPLETE"): 1}
-    sweep(str(tmp_path / "folder"), tmp_path / "none")
-    bucket.fetch_file(f"{STUDY}/front.json")
-    assert front_of(bucket.root / STUDY) == front_of(tmp_path / "folder" / STUDY)
-    shutil.rmtree(tmp_path / "two")
-
-    points = [f"{STUDY}/points/{trial}-{budget}pct/point.json" for trial in ("t000", "t001") for budget in (50, 20)]
-    before = [bucket.read(point) for point in points]
-    said = sweep(address, tmp_path / "three", trials=3)
-    assert "dense network: epoch" not in said
-    assert [bucket.read(point) for point in points] == before
     assert records(bucket) == {(slot, "COMPLETE"): 1 for slot in range(3)}
-    bucket.fetch_file(f"{STUDY}/front.json")
-    assert len(front_of(bucket.root / STUDY)) == 6
     left = bucket.names(STUDY)
     assert not [name for name in left if name.startswith("trials/") or "claim" in name], left
+
+    (mirror,) = (tmp_path / "two").iterdir()
+    shutil.copytree(mirror / "shared", tmp_path / "folder" / "shared")
+    sweep(str(tmp_path / "folder"), tmp_path / "none")
+    bucket.fetch_file(f"{STUDY}/front.json")
+    undisturbed, resumed = points_of(tmp_path / "folder" / STUDY), points_of(bucket.root / STUDY)
+    assert len(undisturbed) == 4
+    assert len(resumed) == 6
+    assert undisturbed.items() <= resumed.items()
 
 
 NODES = """
@@ -141,15 +137,13 @@ def test_nodes_share_nothing_but_the_bucket(server: Server, tmp_path: Path, monk
     )  # fmt: skip
     try:
         monkeypatch.setenv("RAY_ADDRESS", cluster.stdout.readline().strip())
-        address = server.address("bucket/nodes")
-        said = sweep(address, tmp_path / "driver")
-        assert "unfinished" not in said
+        sweep(server.address("bucket/runs"), tmp_path / "driver", "--study", "nodes", "--budgets", "0.5")
     finally:
         cluster.communicate("")
-    (folder,) = [mirror / STUDY for mirror in (tmp_path / "driver").iterdir()]
-    assert len(front_of(folder)) == 4
-    worked = [sorted(path.name[:4] for path in mirror.glob(f"*/{STUDY}/points/t*/")) for mirror in mirrors]
-    assert sorted(worked) == [["t000", "t000"], ["t001", "t001"]]
+    (folder,) = [mirror / "nodes" for mirror in (tmp_path / "driver").iterdir()]
+    assert len(points_of(folder)) == 2
+    worked = [[path.name for path in mirror.glob("*/nodes/points/t*/")] for mirror in mirrors]
+    assert sorted(worked) == [["t000-50pct"], ["t001-50pct"]]
     for mirror in mirrors:
         assert list(mirror.glob("*/shared/data/*/pixels-32-*.arrow")), "each node maps images from its own disk"
-        assert not list(mirror.glob(f"*/{STUDY}/ray")), "what Tune keeps is the driver's alone"
+        assert not list(mirror.glob("*/nodes/ray")), "what Tune keeps is the driver's alone"
