@@ -11,10 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from nasprune.artifact import RECORD
 from nasprune.data.store import check_contents
 from nasprune.errors import ArtifactError, DataError, SettingsError
+from nasprune.progress import Session, State
 from sweep import storage as storing
 from sweep.address import check_address, shown
 from sweep.commandline import parse_settings
@@ -229,6 +232,37 @@ def test_a_bucket_that_comes_back_is_waited_for(node: Node, monkeypatch):
     with pytest.raises(ArtifactError, match="NETWORK_CONNECTION") as caught:
         one.store_file("x")
     assert "secret" not in str(caught.value)
+
+
+def test_a_trial_goes_on_elsewhere_from_its_last_checkpoint(node: Node, monkeypatch):
+    """A checkpoint is in the bucket before its epoch is reported."""
+    clock = [100.0]
+    monkeypatch.setattr("nasprune.progress.time.monotonic", lambda: clock[0])
+    one, two = node("one"), node("two")
+    folder = "s/trials/t000/t000-50pct"
+
+    def work(done: list[int], dies_at: int | None = None) -> Callable[[int], dict[str, float]]:
+        def epoch(number: int) -> dict[str, float]:
+            if number == dies_at:
+                raise KeyboardInterrupt
+            done.append(number)
+            clock[0] += 10
+            return {}
+
+        return epoch
+
+    reported: list[int] = []
+    state = State(modules={"n": nn.Linear(2, 2)})
+    session = Session(one.root / folder, lambda p: reported.append(p.epoch), kept=one.store_path)
+    with pytest.raises(KeyboardInterrupt):
+        session.run("tune", 5, work([], dies_at=3), state)
+    assert reported == [1, 2, 3]
+    two.fetch_files("s/trials/t000")
+    again: list[int] = []
+    elsewhere = State(modules={"n": nn.Linear(2, 2)})
+    Session(two.root / folder, kept=two.store_path).run("tune", 5, work(again), elsewhere)
+    assert again == [3, 4]
+    assert all(torch.equal(a, b) for a, b in zip(state.flat().values(), elsewhere.flat().values(), strict=True))
 
 
 def test_a_plain_folder_is_left_alone(tmp_path):
