@@ -12,14 +12,14 @@ from ray import tune
 from sweep.front import hypervolume
 
 
-def sleep_through(config: dict[str, Any], *, settings: dict[str, Any], dense_key: str) -> None:
+def sleep_through(config: dict[str, Any], *, settings: dict[str, Any], ground: object) -> None:
     """Report and write what `sweep.trial.run_trial` does, after sleeping.
 
     Args:
         config: Of the trial; its explored settings decide what the points are worth.
         settings: `plan`, what to sleep and report: for each budget its epochs; `directory` of the study; `record` and
             `files` of every point; `budgets`; and for `jitter` a share by which trials differ in length.
-        dense_key: Not needed.
+        ground: Not needed.
     """
     trial = config["trial"]
     number = int(trial[1:])

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from nasprune.data import DataSettings
+from nasprune.data import DataSettings, load, load_packed
 from nasprune.data.statistics import Statistics
+from nasprune.data.store import is_packed
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings, build_with_widths
@@ -23,6 +24,8 @@ from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from nasprune.data import SceneData
 
 RECORD, WEIGHTS, ONNX = "point.json", "weights.safetensors", "model.onnx"
 
@@ -93,6 +96,22 @@ def data_settings(record: dict[str, Any]) -> DataSettings:
     data = record["data"]
     values = record | {"data": None if data is None else Path(data), "fractions": tuple(record["fractions"])}
     return DataSettings(**values)
+
+
+def load_data(record: Record, directory: Path) -> SceneData:
+    """The data set that a point was made on.
+
+    Args:
+        record: The point's.
+        directory: Folder of all packed data sets. One that is not there is packed again, from where it came from.
+
+    Raises:
+        DataError: if it can be neither opened nor packed.
+    """
+    settings, packed = data_settings(record["data"]), record["provenance"].get("packed")
+    if packed and is_packed(directory / packed):
+        return load_packed(settings, directory / packed)
+    return load(settings, directory)
 
 
 def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx: bool = True) -> None:

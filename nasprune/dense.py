@@ -68,18 +68,19 @@ def obtain_dense(
     data: SceneData,
     compute: Compute,
     report: Callable[[Progress], None] = lambda _: None,
+    kept: Callable[[Path], None] = lambda _: None,
 ) -> Artifact:
     """The dense network from `directory`, trained first if it is not there yet.
 
     Of several processes that ask at once one trains and the others wait for it; one that was stopped goes on
-    from its last checkpoint.
+    from its last checkpoint. `report` and `kept` are those of its `Session`.
     """
     key = dense_key(settings, data)
     target = directory / key
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / f"{key}.lock"):
         if not target.exists():
-            _train(target, settings, data, compute, report)
+            _train(target, settings, data, compute, report, kept)
     return read_artifact(target)
 
 
@@ -89,6 +90,7 @@ def _train(
     data: SceneData,
     compute: Compute,
     report: Callable[[Progress], None],
+    kept: Callable[[Path], None],
 ) -> None:
     network = build(settings.network, seed=settings.seed)
     load_initial_weights(network, settings.network.network, settings.weights)
@@ -96,7 +98,7 @@ def _train(
     loading: dict[str, Any] = {"batch_size": settings.batch_size, "device": compute.device}
     train = data.batches("train", augmentation=settings.augmentation, seed=settings.seed, **loading)
     checkpoints = target.with_name(f"{target.name}.checkpoints")
-    session = Session(checkpoints, report, identity=target.name)
+    session = Session(checkpoints, report, identity=target.name, kept=kept)
     fit(
         network, Lessons(train, compute), settings.training, compute,
         phase="dense", seed=settings.seed, session=session,

@@ -83,7 +83,9 @@ class Session:
         directory: Where checkpoints are kept; None keeps none.
         report: Called after every epoch, once its checkpoint is safe.
         identity: What the run is, for example its settings' hash: a checkpoint of another run is refused.
-        seconds_between: Least time between two checkpoints of a phase; its last epoch is always kept.
+        seconds_between: Least time between two checkpoints of a phase; its last epoch is always kept. Where keeping one
+            takes long, it is more: 20 times as long as that.
+        kept: Called with each file as soon as it is written, before its epoch is reported.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class Session:
         *,
         identity: str = "",
         seconds_between: float = 10.0,
+        kept: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self.directory = directory
         self.report = report
         self.identity = identity
         self.seconds_between = seconds_between
+        self.kept = kept
 
     def run(self, phase: str, epochs: int, train_epoch: Callable[[int], Mapping[str, float]], state: State) -> None:
         """Run the epochs of a phase that are not done yet.
@@ -108,14 +112,16 @@ class Session:
             train_epoch: Runs the epoch of that number and returns its metrics.
             state: What changes from epoch to epoch; restored first if there is a checkpoint.
         """
-        saved = 0.0
+        saved, pause = 0.0, self.seconds_between
         for epoch in range(self._restore(phase, state), epochs):
             start = time.monotonic()
             metrics = dict(train_epoch(epoch))
             metrics["seconds"] = time.monotonic() - start
-            if epoch + 1 == epochs or time.monotonic() - saved >= self.seconds_between:
+            before = time.monotonic()
+            if epoch + 1 == epochs or before - saved >= pause:
                 self._keep(phase, epoch + 1, state)
                 saved = time.monotonic()
+                pause = max(self.seconds_between, 20 * (saved - before))
             self.report(Progress(phase=phase, epoch=epoch + 1, epochs=epochs, metrics=metrics))
 
     def once(self, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -136,6 +142,7 @@ class Session:
             return
         meta = {"epoch": str(epoch), "identity": self.identity}
         write_bytes(path, save(state.flat(), meta))
+        self.kept(path)
 
     def _restore(self, phase: str, state: State) -> int:
         path = self._path(phase)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nasprune.artifact import Artifact, data_settings, read_artifact
-from nasprune.data import Batches, load
+from nasprune.artifact import Artifact, load_data, read_artifact
+from nasprune.data import Batches
 from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx, onnx_session
@@ -206,7 +206,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         artifact = read_artifact(given.point)
-        data = load(data_settings(artifact.record["data"]), given.data_dir)
+        data = load_data(artifact.record, given.data_dir)
         measured = ship(artifact, data, given.out or given.point)
     except NaspruneError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from nasprune.artifact import ONNX, data_settings, read_artifact
-from nasprune.data import load
+from nasprune.artifact import ONNX, load_data, read_artifact
 from nasprune.data.batches import Batches
 from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
@@ -34,7 +33,7 @@ def verify(directory: Path, data_directory: Path) -> dict[str, Any]:
         ArtifactError: if a file is damaged or the images are not those the point was measured on.
     """
     artifact = read_artifact(directory)
-    data = load(data_settings(artifact.record["data"]), data_directory)
+    data = load_data(artifact.record, data_directory)
     expected = artifact.record["provenance"]["data_hash"]
     if data.store.data_hash != expected:
         raise ArtifactError(

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import read_artifact
 from nasprune.files import locked
-from nasprune.shipping import REPORT, figures, ship
+from nasprune.shipping import FILES, REPORT, figures, ship
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from nasprune.artifact import Artifact
     from nasprune.data import SceneData
     from sweep.display import Display
     from sweep.settings import StudySettings
+    from sweep.storage import Storage
 
 MEASURED = "int8_bytes"
 """Key of a point of the front object that has files for the board."""
@@ -43,17 +43,20 @@ def measure_files(
     if settings.board == "none" or not chosen:
         return
     waiting = [point["point"] for point in chosen if not figures(settings.directory / point["artifact"])]
+    storage = settings.place()
     with locked(dense.directory / REPORT):  # other studies share it
         if not figures(dense.directory):
-            _tell(display, "dense network", dense, data, dense.directory)
+            _measure(display, "dense network", dense, data, storage)
     for name in waiting:
-        directory = settings.directory / "points" / name
-        _tell(display, f"point {name}", read_artifact(directory), data, directory)
+        _measure(display, f"point {name}", read_artifact(settings.directory / "points" / name), data, storage)
 
 
-def _tell(display: Display, what: str, artifact: Artifact, data: SceneData, directory: Path) -> None:
+def _measure(display: Display, what: str, artifact: Artifact, data: SceneData, storage: Storage) -> None:
+    directory = artifact.directory
     of = [
         f"{precision} {each.bytes / 1e6:.2f} MB, {each.latency_ms:.2f} ms, test accuracy {each.test_accuracy:.1%}"
         for precision, each in ship(artifact, data, directory).items()
     ]
+    for file in (*FILES.values(), REPORT):
+        storage.store_path(directory / file)
     display.say(f"{what} for the board: {'; '.join(of)}")

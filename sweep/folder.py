@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import reason, write_json
+from sweep.claim import held
 from sweep.settings import check_same_study
+from sweep.storage import MIRRORS, Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from sweep.claim import Claim
     from sweep.settings import StudySettings
 
 SETTINGS = "settings.json"
@@ -26,21 +29,29 @@ SETTINGS = "settings.json"
 def check_storage(settings: StudySettings) -> None:
     """Make sure that the storage can be written, and that the study in it, if there is one, is this one.
 
+    Of a bucket, what the study was started with is brought here.
+
     Raises:
         SettingsError: if not.
         ArtifactError: if what the study was started with cannot be read.
     """
+    storage = settings.place()
     try:
-        settings.storage.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=settings.storage) as probe:
+        storage.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage.root) as probe:
             probe.write(b"x" * 4096)
         if settings.directory.exists() and not settings.directory.is_dir():
             raise NotADirectoryError(f"{settings.directory} is a file")
     except OSError as error:
+        given, instead = f"storage {storage} given", "choose another --storage"
+        if isinstance(storage, Bucket):
+            given, instead = f"{given}, to be mirrored in {storage.root}", f"set {MIRRORS} to another folder"
         raise SettingsError(
-            f"storage {settings.storage} given; expected a folder that can be written with room to spare "
-            f"({reason(error)}); choose another --storage"
+            f"{given}; expected a folder that can be written with room to spare ({reason(error)}); {instead}"
         ) from error
+    storage.check()
+    for name in (SETTINGS, settings.table.name):
+        storage.fetch_file(f"{settings.study}/{name}")
     check_same_study(settings, _kept(settings.directory))
 
 
@@ -59,8 +70,10 @@ def check_same_images(settings: StudySettings, data_hash: str) -> None:
 
 
 @contextmanager
-def claimed(settings: StudySettings, data_hash: str) -> Iterator[None]:
-    """Hold the study's folder for this process; keep what the study is made of, and the name it is tracked under.
+def claimed(settings: StudySettings, data_hash: str, say: Callable[[str], object]) -> Iterator[Claim | None]:
+    """Hold the study for this process; keep what the study is made of, and the name it is tracked under.
+
+    Of a bucket it gives the claim. `say` is told when that has to be waited for.
 
     Raises:
         SettingsError: if another process holds it.
@@ -76,13 +89,18 @@ def claimed(settings: StudySettings, data_hash: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise SettingsError(f"study folder {settings.directory} cannot be written ({reason(error)})") from error
-    try:
+    storage = settings.place()
+    with ExitStack() as stack:
+        stack.callback(lock.release)
+        claim = None
+        if isinstance(storage, Bucket):
+            claim = stack.enter_context(held(storage, settings.study, say))
+            storage.fetch_file(f"{settings.study}/{SETTINGS}")  # as the one before may have left it
         tracked = _kept(settings.directory).get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
         values = settings.as_json() | {"data_hash": data_hash, "tracked_as": tracked}
         write_json(settings.directory / SETTINGS, values)
-        yield
-    finally:
-        lock.release()
+        storage.store_file(f"{settings.study}/{SETTINGS}")
+        yield claim
 
 
 def tracked_name(directory: Path) -> str:

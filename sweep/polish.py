@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -18,9 +17,9 @@ from sweep.trial import trial_ground, trial_provenance, trial_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nasprune.artifact import Artifact
     from sweep.cluster import Places
     from sweep.display import Display
+    from sweep.ground import Ground
     from sweep.settings import StudySettings
 
 
@@ -32,7 +31,7 @@ def polished_name(point: str, epochs: int) -> str:
 def polish_front(
     settings: StudySettings,
     front: Mapping[str, Any],
-    dense: Artifact,
+    ground: Ground,
     places: Places,
     display: Display,
     polished: Callable[[str], None],
@@ -45,7 +44,7 @@ def polish_front(
     Args:
         settings: The study's.
         front: The front object.
-        dense: The dense network of all trials.
+        ground: What all trials share.
         places: The resources of a trial are those of a polish, too.
         display: Is told what is begun.
         polished: Called with the name of each new point.
@@ -63,7 +62,7 @@ def polish_front(
     task = ray.remote(polish).options(
         num_cpus=places.trial["CPU"], num_gpus=places.trial.get("GPU", 0.0), max_retries=2
     )
-    running = {task.remote(settings, name, dense.directory.name): name for name in waiting}
+    running = {task.remote(settings, name, ground): name for name in waiting}
     while running:
         (ready, *_), _ = ray.wait(list(running))
         name = running.pop(ready)
@@ -76,16 +75,19 @@ def polish_front(
         polished(polished_name(name, settings.polish_epochs))
 
 
-def polish(settings: StudySettings, point: str, dense_key: str) -> None:
+def polish(settings: StudySettings, point: str, ground: Ground) -> None:
     """Tune one point longer, with the dense network as teacher, and write it under its new name."""
     points, name = settings.directory / "points", polished_name(point, settings.polish_epochs)
-    compute, data, dense = trial_ground(settings, dense_key)
+    compute, data, dense = trial_ground(settings, ground)
+    storage, kept = settings.place(), f"{settings.study}/trials/{name}"
+    storage.fetch_folder(f"{settings.study}/points/{point}")
+    storage.fetch_files(kept)
     start = read_artifact(points / point)
     how = settings.polish_settings()
     checkpoints = settings.directory / "trials" / name
-    identity = settings_hash({"point": name, "settings": settings.identity(), "dense": dense_key})
+    identity = settings_hash({"point": name, "settings": settings.identity(), "dense": ground.dense})
     descent = descent_from(dense, data, how, compute, seed=settings.seed, table=trial_table(settings))
-    session = Session(checkpoints, identity=identity)
+    session = Session(checkpoints, identity=identity, kept=storage.store_path)
     tuned = descent.finish(start.network, start.record["widths"], start.record["budget"], session)
     record = {
         **start.record,
@@ -94,7 +96,8 @@ def polish(settings: StudySettings, point: str, dense_key: str) -> None:
         "point": name,
         "polish_epochs": settings.polish_epochs,
         "settings": {**start.record["settings"], "study": settings.as_json()},
-        "provenance": trial_provenance(settings, compute, data, dense_key),
+        "provenance": trial_provenance(settings, compute, data, ground),
     }
     write_artifact(points / name, tuned.network, record)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    storage.store_folder(f"{settings.study}/points/{name}")
+    storage.remove(kept)

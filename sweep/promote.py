@@ -15,6 +15,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
 from nasprune.errors import ArtifactError, SettingsError
+from sweep.address import check_address, is_address
 from sweep.commandline import OneLineParser, command
 from sweep.front import MACS_SHARE, Cost, choose
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from sweep.mlflow_client import Connection
     from sweep.registry import Promotion
+    from sweep.storage import Storage
 
 VERIFY = (sys.executable, "-m", "nasprune.verify")
 """Measures a point's files in a process of its own, which shares nothing with this one but the disk."""
@@ -55,21 +57,31 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
         NaspruneError: With what the user can mend; then nothing was registered and no alias moved.
     """
     given = parse(arguments)
-    study = given.storage / given.study
-    front = read_front(study, given.storage)
+    from sweep.storage import Bucket, open_storage
+
+    storage = open_storage(given.storage)
+    storage.check(write=False)
+    for name in ("front.json", "settings.json"):
+        storage.fetch_file(f"{given.study}/{name}")
+    study = storage.root / given.study
+    front = read_front(study, storage)
     cost, at_most = wanted(given)
     point = choose(front["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
     directory = study / point["artifact"]
+    storage.fetch_folder(f"{given.study}/{point['artifact']}")
     # Heavy imports wait until the flags are known to be right.
     from nasprune.artifact import ONNX, read_record
     from sweep.folder import tracked_name
+    from sweep.images import FOLDER, fetch_packed
     from sweep.mlflow_client import connect
     from sweep.registry import register, tracked_model
 
     record = read_record(directory)
-    connection = connect(given.tracking_uri, given.storage)
+    connection = connect(given.tracking_uri, storage.root)
     model = tracked_model(connection, tracked_name(study), record, directory / ONNX)
-    measured = measure(directory, given.storage / "shared" / "data", verifier)
+    if isinstance(storage, Bucket):
+        fetch_packed(storage, record["provenance"]["packed"])
+    measured = measure(directory, storage.root / FOLDER, verifier)
     check(record, measured)
     name = given.name or f"{record['dataset']}-{record['network']}"
     promotion = register(connection, model, name, given.alias, given.study, record)
@@ -90,7 +102,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study that left the front")
     parser.add_argument(
-        "--storage", type=Path, default=Path("runs"), metavar="DIR", help="where studies are (default: runs)"
+        "--storage", default="runs", metavar="STORAGE", help="folder or bucket of the studies (default: runs)"
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -128,7 +140,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
     if given.name is not None and (not given.name.strip() or set(given.name) & set("/:'\"")):
         raise SettingsError(f"name '{given.name}' given; expected one without slashes, colons and quotes")
-    given.storage = given.storage.absolute()
+    check_address(given.storage)
+    if not is_address(given.storage):
+        given.storage = str(Path(given.storage).absolute())
     return given
 
 
@@ -146,7 +160,7 @@ def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
     return Cost(key=f"{given.precision}_{key}", name=f"{given.precision} {kind}", unit=unit), limits[kind]
 
 
-def read_front(study: Path, storage: Path) -> dict[str, Any]:
+def read_front(study: Path, storage: Storage) -> dict[str, Any]:
     """The content of a study's front.json.
 
     Raises:
@@ -159,10 +173,9 @@ def read_front(study: Path, storage: Path) -> dict[str, Any]:
         if not isinstance(front["points"], list):
             raise TypeError("points are not a list")  # noqa: TRY301  # one way out for all damage
     except OSError as problem:
-        known = sorted(found.parent.name for found in storage.glob("*/front.json"))
         raise SettingsError(
             f"study '{study.name}' given; expected one with a front.json under {storage} "
-            f"(there: {', '.join(known) or 'none'}); check --study and --storage"
+            f"(there: {', '.join(storage.studies()) or 'none'}); check --study and --storage"
         ) from problem
     except (ValueError, KeyError, TypeError) as problem:
         raise ArtifactError(f"{path} is damaged ({problem}); run the study again to write it anew") from problem
@@ -273,7 +286,7 @@ def roll_back(given: argparse.Namespace, promotion: Promotion, connection: Conne
             f"python -c \"from mlflow import MlflowClient; MlflowClient('{connection.shown}')"
             f".set_registered_model_alias('{promotion.name}', '{given.alias}', '{version}')\""
         )
-    words = ["uv", "run", "sweep/promote.py", "--study", tags["study"], "--storage", str(given.storage)]
+    words = ["uv", "run", "sweep/promote.py", "--study", tags["study"], "--storage", given.storage]
     words += ["--point", tags["point"], "--alias", given.alias, "--name", promotion.name]
     if given.tracking_uri:
         words += ["--tracking-uri", connection.shown]

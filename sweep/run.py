@@ -48,8 +48,8 @@ def main(arguments: Sequence[str]) -> int:
 def promote_command(settings: StudySettings, front: Mapping[str, Any]) -> str:
     """The command that promotes from the middle of this study's front."""
     words = ["uv", "run", "sweep/promote.py", "--study", settings.study]
-    if settings.storage != Path("runs").absolute():
-        words += ["--storage", str(settings.storage)]
+    if settings.storage != str(Path("runs").absolute()):
+        words += ["--storage", settings.storage]
     if settings.tracking_uri:
         from sweep.mlflow_client import redacted
 

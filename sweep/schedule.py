@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import shutil
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
@@ -14,11 +17,13 @@ from ray.util.queue import Empty, Queue
 
 from nasprune.artifact import Artifact, read_artifact
 from nasprune.compute import choose_compute
-from nasprune.data import load
 from nasprune.dense import dense_key, obtain_dense
 from nasprune.errors import NaspruneError
+from nasprune.files import locked, write_bytes
+from nasprune.weights import IMAGENET, SCRATCH
 from sweep.cluster import as_ours
-from sweep.trial import run_trial
+from sweep.images import images_of, node_images
+from sweep.trial import DENSE, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,22 +32,26 @@ if TYPE_CHECKING:
     from nasprune.progress import Progress
     from sweep.cluster import Places
     from sweep.display import Display
+    from sweep.ground import Ground, Packed
     from sweep.searcher import OptunaSearcher
     from sweep.settings import StudySettings
     from sweep.stopping import BudgetStopper
+    from sweep.storage import Storage
     from sweep.tracking import Tracker
 
 
 def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:
     """The study's dense network, trained somewhere on the cluster if nobody has yet."""
-    target = settings.storage / "shared" / "dense" / dense_key(settings.dense_settings(len(data.classes)), data)
-    if target.exists():
+    storage, key = settings.place(), dense_key(settings.dense_settings(len(data.classes)), data)
+    target = storage.root / DENSE / key
+    if storage.fetch_folder(f"{DENSE}/{key}"):
         return read_artifact(target)
+    weights = _shared_weights(settings, storage)
     progress: Queue = Queue(actor_options={"num_cpus": 0})
     task = ray.remote(_train_dense).options(
         num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=2
     )
-    running = task.remote(settings, int(places.dense["CPU"]), progress)
+    running = task.remote(settings, key, images_of(data), weights, int(places.dense["CPU"]), progress)
     try:
         while not ray.wait([running], timeout=0.2)[0]:
             _show(progress, display)
@@ -52,6 +61,7 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
         raise as_ours(error, "the dense network could not be trained") from error
     finally:
         progress.shutdown(force=True)
+    storage.fetch_folder(f"{DENSE}/{key}")
     return read_artifact(target)
 
 
@@ -63,16 +73,40 @@ def _show(progress: Queue, display: Display) -> None:
             return
 
 
-def _train_dense(settings: StudySettings, threads: int, progress: Queue) -> None:
+def _shared_weights(settings: StudySettings, storage: Storage) -> str:
+    """Initial weights from a file are kept in the storage, since any node may train; gives their name there."""
+    if settings.weights in (SCRATCH, IMAGENET):
+        return ""
+    content = Path(settings.weights).read_bytes()
+    name = f"shared/weights/{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    with locked(storage.root / name):
+        write_bytes(storage.root / name, content)
+    storage.store_file(name)
+    return name
+
+
+def _train_dense(
+    settings: StudySettings, key: str, images: Packed, weights: str, threads: int, progress: Queue
+) -> None:
+    """Train the dense network on this node, from the last checkpoint on, and keep it in the storage."""
+    storage, name = settings.place(), f"{DENSE}/{key}"
+    if storage.fetch_folder(name):
+        return
     compute = choose_compute(settings.device, threads=threads)
-    shared = settings.storage / "shared"
-    data = load(settings.data_settings(), shared / "data")
-    obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute, progress.put)
+    data = node_images(settings, images)
+    how = settings.dense_settings(len(data.classes))
+    if weights:
+        storage.fetch_file(weights)
+        how = dataclasses.replace(how, weights=str(storage.root / weights))
+    storage.fetch_files(f"{name}.checkpoints")
+    obtain_dense(storage.root / DENSE, how, data, compute, progress.put, storage.store_path)
+    storage.store_folder(name)
+    storage.remove(f"{name}.checkpoints")
 
 
 def run_trials(
     settings: StudySettings,
-    dense: Artifact,
+    ground: Ground,
     searcher: OptunaSearcher,
     stopper: BudgetStopper,
     places: Places,
@@ -84,10 +118,11 @@ def run_trials(
     if not remaining:
         return
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, settings=settings, dense_key=dense.directory.name),
+        tune.with_parameters(run_trial, settings=settings, ground=ground),
         {"cpu": places.trial["CPU"], "gpu": places.trial.get("GPU", 0.0)},
     )
-    # Tune's own state, pickles among it, has no reader: what a later session needs is in the study's folder.
+    # Tune's own state, pickles among it, has no reader: what a later session needs is in the study's folder. Only the
+    # driver writes it, since trials give Tune no checkpoints: of a bucket, its mirror here does for all nodes.
     directory = settings.directory / "ray"
     shutil.rmtree(directory, ignore_errors=True)  # of a session that was killed
     name = time.strftime("%Y%m%d-%H%M%S")
@@ -146,7 +181,7 @@ class Follower(Callback):
         """A trial has been placed."""
         name = trial.config["trial"]
         self.display.started(name)
-        with self._kept():
+        with self.keeping_errors():
             self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
 
     def on_trial_result(
@@ -160,7 +195,7 @@ class Follower(Callback):
         """An epoch, or a point, is done."""
         name = trial.config["trial"]
         self.display.reported(name, result)
-        with self._kept():
+        with self.keeping_errors():
             if "point" in result:
                 self.added(str(result["point"]))
                 return
@@ -170,7 +205,7 @@ class Follower(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has ended well, at its end or where it was stopped."""
         self.display.ended(trial.config["trial"], finished=bool(trial.last_result["finished"]))
-        with self._kept():
+        with self.keeping_errors():
             self.tracker.trial_ended(trial.config["trial"], "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
@@ -179,16 +214,16 @@ class Follower(Callback):
         reason = _reason(trial)
         self.failures[name] = reason
         self.display.failed(name, reason)
-        with self._kept():
+        with self.keeping_errors():
             self.tracker.trial_ended(name, "FAILED")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
         """Tune has handled what happened, or waited a tenth of a second in vain."""
-        with self._kept():
+        with self.keeping_errors():
             self.often()
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def keeping_errors(self) -> Iterator[None]:
         """Keeps an error of ours, which Tune would wrap in its own."""
         try:
             yield

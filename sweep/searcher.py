@@ -10,7 +10,7 @@ kill.
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,10 @@ _SLOT = "slot"
 _TUNE_ID = "tune_id"
 _SETTINGS = "settings"
 _LOG = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """What follows from a change, where nothing does."""
 
 
 def verdict(
@@ -76,8 +80,8 @@ class OptunaSearcher(Searcher):
     later ones what TPE proposes. A suggestion is flat: `trial` (the slot as "t003": stable over kills, so that what
     a trial writes under this name is written once), `budget` if there are budgets, and the explored settings.
 
-    The database has one writer, this object in the driver. A trial that Tune has forgotten in a kill is
-    told FAIL and its slot is given again with the same settings.
+    The database has one writer, this object in the driver. A trial that Tune has forgotten in a kill is given again as
+    it is: one record for all its life. One that failed gets another record, with the same settings.
 
     Raises:
         SettingsError: If a setting cannot be honoured, or the database was made with other settings.
@@ -94,6 +98,7 @@ class OptunaSearcher(Searcher):
         seed: int = 0,
         space: SearchSpace,
         recommended: SearchSettings | None = None,
+        changed: Callable[[], None] = _nothing,
     ) -> None:
         """Checks the settings; the database is opened on first use.
 
@@ -105,6 +110,7 @@ class OptunaSearcher(Searcher):
             seed: Of every random draw.
             space: The settings to explore.
             recommended: The recipe that each budget's first trial uses; the method's own by default.
+            changed: Called whenever the database has changed, before anything follows from it.
         """
         # No metric is given to Tune: it would insist on finding it in every epoch's result.
         super().__init__()
@@ -125,6 +131,7 @@ class OptunaSearcher(Searcher):
         self._seed = seed
         self._space = space
         self._recommended = space.chosen(asdict(recommended or SearchSettings()))
+        self._changed = changed
         self._max_concurrent: int | None = None
         self._known: set[str] = set()
         self._asked: dict[str, optuna.Trial] = {}
@@ -135,17 +142,28 @@ class OptunaSearcher(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searchers; the open study stays behind."""
-        return {**self.__dict__, "_study": None, "_storage": None, "_asked": {}, "_reconciled": False}
+        closed: dict[str, Any] = {
+            "_study": None,
+            "_storage": None,
+            "_asked": {},
+            "_reconciled": False,
+            "_changed": _nothing,
+        }
+        return {**self.__dict__, **closed}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray omits FINISHED
         """The settings for Tune's trial `trial_id`; FINISHED after the last slot; None while enough run."""
         self.reconcile(self._known)
         study = self._open()
         history = study.get_trials(deepcopy=False)
-        if self._max_concurrent and _count(history, TrialState.RUNNING) >= self._max_concurrent:
+        forgotten = self._forgotten(history)
+        running = sum(trial.state is TrialState.RUNNING for trial in history) - len(forgotten)
+        if self._max_concurrent and running >= self._max_concurrent:
             return None
         waiting = [trial for trial in history if trial.state is TrialState.WAITING]
-        if waiting:
+        if forgotten:
+            slot = _slot(forgotten[0])
+        elif waiting:
             slot = _slot(waiting[0])
         else:
             slot = len({_slot(trial) for trial in history})
@@ -156,10 +174,12 @@ class OptunaSearcher(Searcher):
             study.enqueue_trial({**budget, **fixed}, user_attrs={_SLOT: slot})
         # One generator a slot: with one for the study, a restarted driver would draw the first draws again.
         study.sampler = TPESampler(seed=_seed_of(self._seed, slot))
-        trial = study.ask(self._distributions())
+        trial = self._again(study, forgotten[0]) if forgotten else study.ask(self._distributions())
         trial.set_user_attr(_TUNE_ID, trial_id)
         self._known.add(trial_id)
         self._asked[trial_id] = trial
+        self._reported |= {(trial_id, step) for step in forgotten[0].intermediate_values} if forgotten else set()
+        self._changed()
         return {"trial": _name(slot), **trial.params}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -170,6 +190,7 @@ class OptunaSearcher(Searcher):
         if (trial_id, step) not in self._reported:  # a trial that Tune began again tells it again
             self._reported.add((trial_id, step))
             self._asked[trial_id].report(float(result[objective]), step=step)
+            self._changed()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
@@ -184,9 +205,10 @@ class OptunaSearcher(Searcher):
             if result and state is TrialState.PRUNED:  # Tune does not pass on the result it stops a trial with
                 self.on_trial_result(trial_id, result)
             study.tell(trial.number, values, state=state)
+            self._changed()
 
     def reconcile(self, known: Iterable[str]) -> None:
-        """Gives the slots of trials that Tune has forgotten or that failed again; only a process's first call acts.
+        """Finds what Tune has forgotten, and gives again what failed; only a process's first call acts.
 
         `suggest` calls this with what Ray's last snapshot of this searcher knew. That snapshot and Tune's
         own list of trials are two files, so a driver that can should call it before, with the true list:
@@ -201,14 +223,6 @@ class OptunaSearcher(Searcher):
         history = study.get_trials(deepcopy=False)
         newest = {_slot(trial): trial.number for trial in history}
         for trial in history:
-            if trial.state is not TrialState.RUNNING or trial.user_attrs.get(_TUNE_ID) in known:
-                continue
-            # Enqueue, then fail: a kill between the two leaves a newer trial in the slot, not an empty slot.
-            if newest[_slot(trial)] == trial.number:
-                fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-                study.enqueue_trial(fixed, user_attrs={_SLOT: _slot(trial)})
-            study.tell(trial.number, state=TrialState.FAIL)
-        for trial in history:
             if trial.state is TrialState.FAIL and newest[_slot(trial)] == trial.number:
                 study.enqueue_trial(trial.params, user_attrs={_SLOT: _slot(trial)})
         self._known = known
@@ -218,6 +232,7 @@ class OptunaSearcher(Searcher):
         """Slots that are not given yet, or wait to be given again."""
         history = self._open().get_trials(deepcopy=False)
         given = {_slot(t) for t in history} - {_slot(t) for t in history if t.state is TrialState.WAITING}
+        given -= {_slot(t) for t in self._forgotten(history)}
         return max(0, self._trials - len(given))
 
     def ended(self) -> frozenset[str]:
@@ -249,6 +264,21 @@ class OptunaSearcher(Searcher):
         if self._storage is not None:
             self._storage.close()
         self._study = self._storage = None
+
+    def _forgotten(self, history: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """Trials that ran when a driver before this one was killed, and have not been given again."""
+        running = (trial for trial in history if trial.state is TrialState.RUNNING)
+        return [trial for trial in running if trial.user_attrs.get(_TUNE_ID) not in self._known]
+
+    def _again(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+        """The same trial once more, with what it was given; what a kill kept from being drawn is drawn now."""
+        again = optuna.Trial(study, trial._trial_id)
+        for name, values in self._distributions().items():
+            if isinstance(values, FloatDistribution):
+                again.suggest_float(name, values.low, values.high, log=values.log)
+            elif isinstance(values, CategoricalDistribution):
+                again.suggest_categorical(name, values.choices)
+        return again
 
     def _open(self) -> optuna.Study:
         if self._study is not None:
@@ -305,10 +335,6 @@ def _slot(trial: FrozenTrial) -> int:
 
 def _name(slot: int) -> str:
     return f"t{slot:03d}"
-
-
-def _count(history: Iterable[FrozenTrial], state: TrialState) -> int:
-    return sum(trial.state is state for trial in history)
 
 
 def _seed_of(seed: int, slot: int) -> int:

@@ -18,12 +18,15 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
+from sweep.address import check_address, is_address
 from sweep.space import SPACES, SearchSpace
+from sweep.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nasprune.costing import CostKind
+    from sweep.storage import Storage
 
 RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""
@@ -99,9 +102,11 @@ class StudySettings:
     )
     seed: int = field(default=0, metadata=_help("of the split, initial weights, batches and exploration"))
     study: str = field(default="", metadata=_help("name; the same name resumes (default: <dataset>-<network>)"))
-    storage: Path = field(
-        default=Path("runs"),
-        metadata=_help("folder, shared by all nodes, for all that studies leave", free=True),
+    storage: str = field(
+        default="runs",
+        metadata=_help(
+            "folder, shared by all nodes, for all that studies leave; or a bucket, as s3://BUCKET/FOLDER", free=True
+        ),
     )
     tracking_uri: str | None = field(
         default=None, metadata=_help("MLflow store or server (default: SQLite under the storage)", free=True)
@@ -114,6 +119,7 @@ class StudySettings:
     )
 
     def __post_init__(self) -> None:
+        check_address(self.storage)
         if len(self.fractions) != 3:
             raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
         if not self.study:
@@ -179,19 +185,27 @@ class StudySettings:
         """Where the study keeps its latency table."""
         return self.directory / "latency.json"
 
+    def place(self) -> Storage:
+        """Where the study is kept, as this node sees it."""
+        return open_storage(self.storage)
+
+    @property
+    def root(self) -> Path:
+        """The storage's folder on this node: of a bucket, this node's mirror."""
+        return self.place().root
+
     @property
     def directory(self) -> Path:
-        """The study's own folder."""
-        return self.storage / self.study
+        """The study's own folder on this node."""
+        return self.root / self.study
 
     def resolved(self) -> StudySettings:
-        """The same with absolute paths, which hold in every process of the study."""
+        """The same with absolute paths."""
         data = None if self.data is None else self.data.absolute()
         weights = self.weights if self.weights in (SCRATCH, IMAGENET) else str(Path(self.weights).absolute())
         table = None if self.latency_table is None else self.latency_table.absolute()
-        return dataclasses.replace(
-            self, storage=self.storage.absolute(), data=data, weights=weights, latency_table=table
-        )
+        storage = self.storage if is_address(self.storage) else str(Path(self.storage).absolute())
+        return dataclasses.replace(self, storage=storage, data=data, weights=weights, latency_table=table)
 
     def data_settings(self) -> DataSettings:
         """What `nasprune.data.load` takes."""

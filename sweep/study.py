@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasprune.costing import cost_of
-from nasprune.data import load
 from nasprune.files import write_json
 from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
@@ -17,6 +16,8 @@ from sweep.board import MEASURED, measure_files
 from sweep.cluster import find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
+from sweep.ground import Ground
+from sweep.images import images_of, load_images
 from sweep.mlflow_client import connect
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
+    from sweep.claim import Claim
     from sweep.cluster import Places
     from sweep.settings import StudySettings
 
-FRONT = "front.json"
+FRONT_FILES = ("front.json", "front.png", "front.html")
+OPTUNA = "optuna.db"
 _TOLD = 30.0  # seconds that the last front waits for MLflow, to name every trial's run
 
 
@@ -65,8 +68,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         NaspruneError: with what the user can mend.
     """
     check_storage(settings)
-    connect(settings.tracking_uri, settings.storage)
-    data = load(settings.data_settings(), settings.storage / "shared" / "data")
+    connect(settings.tracking_uri, settings.root)
+    data = load_images(settings)
     check_same_images(settings, data.store.data_hash)
     table = _check_budgets(settings, data)
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px"
@@ -77,47 +80,78 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     with ray_cluster(), display:
         places = find_places(settings)
         settings = dataclasses.replace(settings, device=places.device)
-        with claimed(settings, data.store.data_hash):
+        with claimed(settings, data.store.data_hash, display.say) as claim:
+            if claim is not None and settings.tracking_uri is None:
+                display.say(f"MLflow is kept on this machine alone, in {settings.root}; --tracking-uri names a server")
             if table is not None:
                 table.write(settings.table)
+                settings.place().store_file(f"{settings.study}/{settings.table.name}")
             tracker = Tracker(
                 study=tracked_name(settings.directory),
                 dataset=data.dataset,
-                storage=settings.storage,
+                storage=settings.root,
                 outbox=settings.directory / OUTBOX,
                 uri=settings.tracking_uri,
                 params=settings.identity(),
             )
             status: Status = "FAILED"
             try:
-                outcome = _run(settings, data, places, display, tracker)
+                outcome = _run(settings, data, places, display, tracker, claim)
                 status = "KILLED" if outcome.unfinished else "FINISHED"
             finally:
                 tracker.study_ended(status)
     return outcome, tracker
 
 
-def _run(settings: StudySettings, data: SceneData, places: Places, display: Display, tracker: Tracker) -> Outcome:
+def _run(
+    settings: StudySettings,
+    data: SceneData,
+    places: Places,
+    display: Display,
+    tracker: Tracker,
+    claim: Claim | None,
+) -> Outcome:
     from sweep.schedule import Follower, run_trials, shared_dense
 
+    storage, study = settings.place(), settings.study
     dense = shared_dense(settings, data, places, display)
     record = dense.record
     display.say(
         f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
         f"validation accuracy {record['val_accuracy']:.1%}"
     )
+    ground = Ground(dense=dense.directory.name, images=images_of(data))
+    storage.fetch_folders(f"{study}/points")
+    storage.fetch_database(f"{study}/{OPTUNA}")
+
+    def keep_searcher() -> None:
+        """The database is the truth of what was asked and told: nothing goes on before it is kept."""
+        with follower.keeping_errors():
+            if claim is not None:
+                claim.check()
+            storage.store_database(f"{study}/{OPTUNA}")
+
     searcher = OptunaSearcher(
-        database=settings.directory / "optuna.db",
+        database=settings.directory / OPTUNA,
         trials=settings.trials,
         objectives=DESCENT if settings.mode == "descent" else TARGET,
         budgets=() if settings.mode == "descent" else settings.budgets,
         seed=settings.seed,
         space=settings.space(),
         recommended=settings.descent_settings({}).search,
+        changed=keep_searcher,
     )
 
     points, tracked, on_board = PointsFolder(settings.directory, dense), set[str](), set[str]()
-    shown = Seldom(lambda: write_front(settings, points.front(tracker.run_ids), tracker))
+
+    def show() -> None:
+        if claim is not None:
+            claim.check()
+        write_front(settings, points.front(tracker.run_ids), tracker)
+        for file in FRONT_FILES:
+            storage.store_file(f"{study}/{file}")
+
+    shown = Seldom(show)
 
     def track(front: Mapping[str, Any]) -> None:
         """Track the points of a front object, which holds all of a trial or none."""
@@ -143,6 +177,7 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
     def added(name: str) -> None:
         """A point may be new. What is done here is done for every point, so it must not grow with their number."""
         if name not in tracked:
+            storage.fetch_folder(f"{study}/points/{name}")
             trial = points.add(name)["trial"]
             front = points.front(tracker.run_ids)
             track({"points": [point for point in front["points"] if point["trial"] == trial]})
@@ -150,21 +185,21 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
             shown.ask()
             shown.go_on()
 
+    follower = Follower(display, tracker, added, shown.go_on)
     try:
         front = refresh()  # of an earlier session, which may have died before tracking all of it
         over = searcher.ended()
         for trial in over:
             tracker.trial_ended(trial, "FINISHED")
         display.resumed(len(over))
-        follower = Follower(display, tracker, added, shown.go_on)
         stopper = BudgetStopper(settings.reduction_factor, volumes_reached(front, settings.budgets))
-        run_trials(settings, dense, searcher, stopper, places, follower)
+        run_trials(settings, ground, searcher, stopper, places, follower)
         tracker.wait(_TOLD)
         front = refresh()
         ended, stopped = searcher.ended(), searcher.stopped()
         unfinished = max(0, settings.trials - len(ended | set(follower.failures)))
         if settings.polish_epochs and not unfinished and not follower.failures:
-            polish_front(settings, front, dense, places, display, added)
+            polish_front(settings, front, ground, places, display, added)
             front = refresh()
         if not unfinished:
             measure_files(settings, front, dense, data, display)
@@ -177,7 +212,7 @@ def _run(settings: StudySettings, data: SceneData, places: Places, display: Disp
 
 def write_front(settings: StudySettings, front: Mapping[str, Any], tracker: Tracker) -> None:
     """Write the files of a front, and track them."""
-    paths = [settings.directory / name for name in (FRONT, "front.png", "front.html")]
+    paths = [settings.directory / name for name in FRONT_FILES]
     write_json(paths[0], front)
     report.picture(front, paths[1])
     report.write_page(front, paths[2])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from nasprune.artifact import Record, data_record, read_artifact, read_record, write_artifact
 from nasprune.compute import choose_compute
-from nasprune.data import load
-from nasprune.dense import obtain_dense
 from nasprune.descent import descent_from
-from nasprune.errors import DataError
 from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
+from sweep.images import node_images
 from sweep.points import volume
 from sweep.settings import settings_hash
 
@@ -24,10 +21,11 @@ if TYPE_CHECKING:
     from nasprune.compute import Compute
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
+    from sweep.ground import Ground
     from sweep.settings import StudySettings
 
 
-def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str) -> None:
+def run_trial(config: dict[str, Any], *, settings: StudySettings, ground: Ground) -> None:
     """Descend through the trial's budgets; write each point, then report it.
 
     Every epoch reports `phase`, `budget`, `epoch`, `epochs`, `step` and its metrics. Every point reports its name as
@@ -39,14 +37,16 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
 
     Args:
         config: `trial` (its name in the study), `budget` in mode target, and explored search settings.
-        settings: The study's, with absolute paths that hold on every node.
-        dense_key: Which dense network all trials share; must be the one these settings lead to.
+        settings: The study's. Where its storage is on this node they find out here.
+        ground: What all trials share.
     """
     trial, budgets = config["trial"], settings.budgets_of(config)
     explored = {key: value for key, value in config.items() if key not in ("trial", "budget")}
     names = [point_name(trial, budget) for budget in budgets]
-    directory = settings.directory / "points"
-    done = next((place for place, name in enumerate(names) if not (directory / name).exists()), len(names))
+    storage, directory = settings.place(), settings.directory / "points"
+    points, kept = f"{settings.study}/points", f"{settings.study}/trials/{trial}"
+    there = [storage.fetch_folder(f"{points}/{name}") for name in names]
+    done = there.index(False) if False in there else len(names)
     records = [read_record(directory / name) for name in names[:done]]
 
     checkpoints = settings.directory / "trials" / trial
@@ -65,15 +65,17 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
             }
         )
 
-    for name in names[:done]:  # killed between writing a point and clearing up behind it
-        shutil.rmtree(checkpoints / name, ignore_errors=True)
-    if done == len(budgets):
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    if done == len(budgets):  # killed between writing a point and clearing up behind it
+        storage.remove(kept)
+    else:
+        storage.fetch_files(kept)
+        for name in names[:done]:
+            storage.remove(f"{kept}/{name}")
     if records:  # what was reported before the kill is known no more
         report_point(went_on=done < len(budgets) and (checkpoints / names[done]).exists())
     if done == len(budgets):
         return
-    compute, data, dense = trial_ground(settings, dense_key)
+    compute, data, dense = trial_ground(settings, ground)
 
     def report_epoch(progress: Progress) -> None:
         budget = budgets[len(records)]
@@ -91,10 +93,11 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
             }
         )
 
-    identity = settings_hash({"config": config, "settings": settings.identity(), "dense": dense_key})
+    identity = settings_hash({"config": config, "settings": settings.identity(), "dense": ground.dense})
 
     def session(budget: float) -> Session:
-        return Session(checkpoints / point_name(trial, budget), report_epoch, identity=identity)
+        directory = checkpoints / point_name(trial, budget)
+        return Session(directory, report_epoch, identity=identity, kept=storage.store_path)
 
     descent = descent_from(
         dense, data, settings.descent_settings(explored), compute, seed=settings.seed, table=trial_table(settings)
@@ -110,14 +113,18 @@ def run_trial(config: dict[str, Any], *, settings: StudySettings, dense_key: str
             "polish_epochs": 0,
             "settings": {"study": settings.as_json(), "explored": explored},
             "data": data_record(settings.data_settings()),
-            "provenance": trial_provenance(settings, compute, data, dense_key),
+            "provenance": trial_provenance(settings, compute, data, ground),
         }
         write_artifact(directory / name, pruned.network, record)
-        shutil.rmtree(checkpoints / name, ignore_errors=True)
+        storage.store_folder(f"{points}/{name}")
+        storage.remove(f"{kept}/{name}")
         records.append(record)
         report_point()
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    storage.remove(kept)
 
+
+DENSE = "shared/dense"
+"""Of all dense networks in a storage."""
 
 _OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "statistics")
 
@@ -131,31 +138,34 @@ def _numbers(record: Record) -> dict[str, float]:
     return {key: value for key, value in record.items() if isinstance(value, int | float)}
 
 
-def trial_ground(settings: StudySettings, dense_key: str) -> tuple[Compute, SceneData, Artifact]:
-    """What every trial stands on: device, images and the dense network.
+def trial_ground(settings: StudySettings, ground: Ground) -> tuple[Compute, SceneData, Artifact]:
+    """What every trial stands on, on this node: device, images and the dense network.
 
     Raises:
-        DataError: if these images lead to another dense network than the study's.
+        DataError: if the images are not in the storage.
+        ArtifactError: if the dense network is not.
     """
-    shared = settings.storage / "shared"
     compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
-    data = load(settings.data_settings(), shared / "data")
-    dense = obtain_dense(shared / "dense", settings.dense_settings(len(data.classes)), data, compute)
-    if dense.directory.name != dense_key:
-        raise DataError(
-            f"the images of study '{settings.study}' changed while it ran: its dense network was {dense_key}, "
-            f"these images lead to {dense.directory.name}; start another study on them"
-        )
-    return compute, data, dense
+    data = node_images(settings, ground.images)
+    settings.place().fetch_folder(f"{DENSE}/{ground.dense}")
+    return compute, data, read_artifact(settings.root / DENSE / ground.dense)
 
 
 def trial_table(settings: StudySettings) -> LatencyTable | None:
     """The times that a cost of latency goes by."""
-    return read_table(settings.table) if settings.cost == "latency" else None
+    if settings.cost != "latency":
+        return None
+    settings.place().fetch_file(f"{settings.study}/{settings.table.name}")
+    return read_table(settings.table)
 
 
-def trial_provenance(settings: StudySettings, compute: Compute, data: SceneData, dense_key: str) -> dict[str, Any]:
+def trial_provenance(settings: StudySettings, compute: Compute, data: SceneData, ground: Ground) -> dict[str, Any]:
     """Where a point of this process comes from."""
     return provenance(
-        compute, study=settings.study, dense=dense_key, data_hash=data.store.data_hash, seed=settings.seed
+        compute,
+        study=settings.study,
+        dense=ground.dense,
+        packed=ground.images.name,
+        data_hash=data.store.data_hash,
+        seed=settings.seed,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -99,6 +101,26 @@ def test_checkpoint_comes_before_its_report(tmp_path):
 
     Session(tmp_path, report, seconds_between=0).run("phase", 2, lambda _: {}, State(modules={"n": network}))
     assert seen == [True, True]
+
+
+def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
+    """A second of work an epoch, five seconds for a checkpoint that goes far away: every hundredth second at most."""
+    clock, kept = [0.0], []
+    monkeypatch.setattr("nasprune.progress.time.monotonic", lambda: clock[0])
+
+    def work(_: int) -> dict[str, float]:
+        clock[0] += 1
+        return {}
+
+    def keep(path: Path) -> None:
+        kept.append(clock[0])
+        clock[0] += 5
+
+    state = State(modules={"n": nn.Linear(2, 2)})
+    clock[0] = 100.0
+    Session(tmp_path, kept=keep).run("phase", 250, work, state)
+    assert kept == [101.0, 206.0, 311.0, 365.0]  # the last epoch's, whenever it comes
+    assert (tmp_path / "phase.safetensors").exists()
 
 
 def test_foreign_and_damaged_checkpoints_are_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 from nasprune.data.batches import Augmentation, Batches
 from nasprune.data.catalog import CATALOG, Catalogued
-from nasprune.data.loading import SceneData, load
+from nasprune.data.loading import SceneData, load, load_packed
 from nasprune.data.readers import EncodedImage, read_scenes
 from nasprune.data.settings import DATASETS, DataSettings
 from nasprune.data.splits import PARTS, Part, Split, published_split, stratified_split
@@ -25,6 +25,7 @@ __all__ = [
     "Statistics",
     "Store",
     "load",
+    "load_packed",
     "measure",
     "open_store",
     "pack",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from nasprune.data.settings import DataSettings
 from nasprune.data.splits import Part, Split, published_split, stratified_split
 from nasprune.data.statistics import Statistics, measure
 from nasprune.data.store import Store, is_packed, open_store, pack
-from nasprune.files import locked, write_json
+from nasprune.errors import DataError
+from nasprune.files import locked, reason, write_json
 
 _DOWNLOADS = "downloads"
+_PARTS = "published.json"  # the published split, beside the images it belongs to
 _DRAWN_SEED = 0  # of the generated scenes: the data set stays itself when a study's seed changes
 
 
@@ -68,25 +70,49 @@ class SceneData:
         )
 
 
-def load(settings: DataSettings, directory: Path) -> SceneData:
+def load(settings: DataSettings, directory: Path, *, seek: Callable[[Path], None] = lambda packed: None) -> SceneData:
     """Make a data set ready, packing it on first use.
 
     Args:
         settings: which one, and how.
         directory: folder of all packed data sets and downloads; processes may share it.
+        seek: called with the folder of the packed data set before it is looked at; may fill it from elsewhere.
 
     Raises:
         DataError: if the data set cannot be found, fetched, read, packed or split.
     """
     known = CATALOG.get(settings.dataset)
     if settings.data is not None:
-        store = _given(settings.dataset, settings.data, known, directory)
+        store = _given(settings.dataset, settings.data, known, directory, seek)
     elif known is not None:
-        store = _fetched(known, directory)
+        store = _fetched(known, directory, seek)
     else:
-        store = _drawn(settings, directory)
+        store = _drawn(settings, directory, seek)
     if known is not None and settings.split == "published":
-        part_of = published_parts(known, settings.data, directory / _DOWNLOADS)
+        parts = published_parts(known, settings.data, directory / _DOWNLOADS)
+        path = store.directory / _PARTS
+        with locked(path):
+            if not path.exists() or _kept_parts(path) != parts:
+                write_json(path, parts)
+    return _ready(settings, store)
+
+
+def load_packed(settings: DataSettings, packed: Path) -> SceneData:
+    """Make a data set ready that `load` has packed before, here or on another machine; needs nothing but its folder.
+
+    Args:
+        settings: those it was packed with; splits and sizes may differ.
+        packed: its folder: `SceneData.store.directory`.
+
+    Raises:
+        DataError: if it is not there, damaged, or cannot be split.
+    """
+    return _ready(settings, open_store(packed))
+
+
+def _ready(settings: DataSettings, store: Store) -> SceneData:
+    if settings.dataset in CATALOG and settings.split == "published":
+        part_of = _kept_parts(store.directory / _PARTS)
         split = published_split(store.names, store.labels, store.content_hashes, store.classes, part_of=part_of)
     else:
         split = stratified_split(
@@ -119,15 +145,26 @@ def _statistics(store: Store, images: MappedImages, split: Split) -> Statistics:
     return Statistics(mean=tuple(kept["mean"]), deviation=tuple(kept["deviation"]))
 
 
-def _given(dataset: str, data: Path, known: Catalogued | None, directory: Path) -> Store:
+def _kept_parts(path: Path) -> dict[str, Part]:
+    try:
+        kept: dict[str, Part] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"published split {path} cannot be read ({reason(error)}): load the data set again") from error
+    return kept
+
+
+def _given(dataset: str, data: Path, known: Catalogued | None, directory: Path, seek: Callable[[Path], None]) -> Store:
     listing = list_scenes(data)
     if known is not None:
         check_classes(known, listing.counts)
-    return pack(dataset, read_listed(listing), directory / f"{dataset}-{listing.fingerprint}")
+    packed = directory / f"{dataset}-{listing.fingerprint}"
+    seek(packed)
+    return pack(dataset, read_listed(listing), packed)
 
 
-def _fetched(known: Catalogued, directory: Path) -> Store:
+def _fetched(known: Catalogued, directory: Path, seek: Callable[[Path], None]) -> Store:
     packed = directory / f"{known.name}-{known.archive.sha256[:12]}"
+    seek(packed)
     if is_packed(packed):  # the archive may be gone by now
         return open_store(packed)
     listing = list_scenes(download(known, directory / _DOWNLOADS))
@@ -135,7 +172,7 @@ def _fetched(known: Catalogued, directory: Path) -> Store:
     return pack(known.name, read_listed(listing), packed)
 
 
-def _drawn(settings: DataSettings, directory: Path) -> Store:
+def _drawn(settings: DataSettings, directory: Path, seek: Callable[[Path], None]) -> Store:
     def draw(images_per_class: int) -> Iterator[EncodedImage]:
         return scenes.generate(images_per_class=images_per_class, image_size=settings.image_size, seed=_DRAWN_SEED)
 
@@ -143,4 +180,6 @@ def _drawn(settings: DataSettings, directory: Path) -> Store:
     digest = hashlib.sha256(f"{settings.scenes_per_class} {settings.image_size} {_DRAWN_SEED}".encode())
     for scene in draw(1):
         digest.update(scene.encoded)
-    return pack("scenes", draw(settings.scenes_per_class), directory / f"scenes-{digest.hexdigest()[:12]}")
+    packed = directory / f"scenes-{digest.hexdigest()[:12]}"
+    seek(packed)
+    return pack("scenes", draw(settings.scenes_per_class), packed)

@@ -18,7 +18,7 @@ from nasprune.data.readers import EncodedImage
 from nasprune.errors import DataError
 from nasprune.files import locked, reason, replacing
 
-__all__ = ["MappedImages", "Store", "is_packed", "open_store", "pack"]
+__all__ = ["MappedImages", "Store", "check_contents", "is_packed", "open_store", "pack"]
 
 _FILE = "images.parquet"
 _LAYOUT = "1"  # of the Parquet file; raise it when the columns change
@@ -113,6 +113,24 @@ def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store
 def is_packed(directory: Path) -> bool:
     """Say whether `directory` holds a packed data set, whole as every file here."""
     return (directory / _FILE).exists()
+
+
+def check_contents(directory: Path, data_hash: str) -> None:
+    """Make sure that a packed data set holds, to the last byte, the images of this hash.
+
+    Raises:
+        DataError: if it does not, or cannot be read.
+    """
+    digest, path = hashlib.sha256(), directory / _FILE
+    try:
+        with pq.ParquetFile(path) as file:
+            for portion in file.iter_batches(batch_size=_ROW_GROUP, columns=["name", "label", "image"]):
+                for name, label, image in zip(*(column.to_pylist() for column in portion.columns), strict=True):
+                    digest.update(f"{name}\0{label}\0{hashlib.sha256(image).hexdigest()}\n".encode())
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, reason(error)) from error
+    if digest.hexdigest() != data_hash:
+        raise _damaged(path, f"its images have hash {digest.hexdigest()[:12]}, not {data_hash[:12]}")
 
 
 def open_store(directory: Path) -> Store:

@@ -31,7 +31,7 @@ def test_documented_call():
             "--tracking-uri http://127.0.0.1:5000"
         )
     )
-    assert (settings.data, settings.storage) == (Path("PATH"), Path("DIR"))
+    assert (settings.data, settings.storage) == (Path("PATH"), "DIR")
     assert settings.budgets == (0.5, 0.25, 0.1)
     assert (settings.trials, settings.dense_epochs, settings.search_epochs, settings.tune_epochs) == (12, 60, 8, 16)
     assert settings.directory == Path("DIR/NAME")
@@ -75,7 +75,7 @@ def test_fixed_search_settings_win_over_explored_ones():
 
 def test_only_what_changes_results_must_stay_in_a_resumed_study():
     kept = StudySettings().as_json()
-    check_same_study(StudySettings(trials=9, storage=Path("elsewhere"), cpus_per_trial=2, device="cpu"), kept)
+    check_same_study(StudySettings(trials=9, storage="elsewhere", cpus_per_trial=2, device="cpu"), kept)
     for change in ({"seed": 1}, {"budgets": (0.3,)}, {"network": "resnet18", "study": "scenes-resnet10"}):
         with pytest.raises(SettingsError, match="was started with"):
             check_same_study(StudySettings(**change), kept)

@@ -278,3 +278,24 @@ def test_as_a_script_errors_are_one_line_and_code_2(tmp_path: Path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: study 'x' given; expected one with a front.json under")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_point_is_promoted_from_a_bucket(study: Path, storage: Path, verifier: Verifier, tmp_path: Path, monkeypatch):
+    """On a machine that has nothing of the study: what is needed is fetched, and measured here."""
+    for path in study.glob("points/*/point.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "provenance": {**record["provenance"], "packed": "scenes-0"}}))
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    study.rename(bucket / "s")
+    monkeypatch.setenv("NASPRUNE_CACHE", str(tmp_path / "cache"))
+    where = ["--storage", bucket.as_uri(), "--tracking-uri", default_uri(storage), "--alias", "champion"]
+    arguments = ["--study", "s", *where]
+    assert promote.main([*arguments, "--max-macs-ratio", "0.3"], verifier=verifier()) == 0
+    assert registry(storage) == ({"champion": "1"}, {1: "t001-25pct"})
+    (mirror,) = (tmp_path / "cache").iterdir()
+    asked = (storage / "asked").read_text().splitlines()
+    assert asked == [f"{mirror / 's' / 'points' / 't001-25pct'} --data-dir {mirror / 'shared' / 'data'}"]
+    assert [path.name for path in (mirror / "s" / "points").glob("t*")] == ["t001-25pct"]
+    with pytest.raises(SettingsError, match=r"study 'other' given; .* \(there: s\)"):
+        promote.main(["--study", "other", *where, "--max-macs-ratio", "0.3"], verifier=verifier())

@@ -221,7 +221,7 @@ def test_forgotten_trials_are_given_again_with_the_same_settings(make: Make, tmp
     snapshot.write_text(json.dumps({"known": ["a", "b"]}))
     after.restore(str(snapshot))
     assert after.suggest("c2") == given["c"]
-    assert states(tmp_path) == ["COMPLETE", "RUNNING", "FAIL", "RUNNING"]
+    assert states(tmp_path) == ["COMPLETE", "RUNNING", "RUNNING"]  # one record a trial, whatever was killed
     after.on_trial_complete("b", GOOD)
     after.on_trial_complete("c2", GOOD)
     assert [after.suggest(name)["trial"] for name in ("d", "e")] == ["t003", "t004"]
@@ -265,23 +265,28 @@ def test_a_kill_inside_a_suggestion_costs_no_slot(make: Make, tmp_path: Path, mo
     assert run_all(make(trials=4)) == whole
 
 
-def test_a_kill_inside_reconciling_doubles_nothing(make: Make, tmp_path: Path, monkeypatch):
-    searcher = make(trials=2)
-    given = searcher.suggest("a")
+def test_a_forgotten_trial_keeps_its_record_and_what_it_told(make: Make, tmp_path: Path):
+    """Killed as often as one likes: the same settings, one record, each value told once."""
+    settings = {"trials": 2, "objectives": DESCENT, "budgets": ()}
+    given = make(**settings).suggest("a")
+    for name in ("b", "c"):
+        searcher = make(**settings)
+        assert searcher.remaining() == 2
+        assert searcher.suggest(name) == given
+        searcher.on_trial_result(name, {"points": 1, "hypervolume": 0.5})
+    assert searcher.suggest("d")["trial"] == "t001"
+    assert searcher.suggest("e") == Searcher.FINISHED
+    assert states(tmp_path) == ["RUNNING", "RUNNING"]
+    assert [trial.intermediate_values for trial in stored(tmp_path)] == [{1: 0.5}, {}]
 
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, "tell", killed)
-        with pytest.raises(KeyboardInterrupt):
-            make(trials=2).suggest("b")
-    assert states(tmp_path) == ["RUNNING", "WAITING"]
-    after = make(trials=2)
-    assert after.suggest("c") == given
-    assert states(tmp_path) == ["FAIL", "RUNNING"]
-    assert after.suggest("d")["trial"] == "t001"
-    assert after.suggest("e") == Searcher.FINISHED
+def test_every_change_is_told_before_anything_follows_from_it(make: Make, tmp_path: Path):
+    seen: list[list[str]] = []
+    searcher = make(trials=3, changed=lambda: seen.append(states(tmp_path)))
+    searcher.suggest("a")
+    searcher.suggest("b")
+    searcher.on_trial_complete("a", GOOD)
+    assert seen == [["RUNNING"], ["RUNNING", "RUNNING"], ["COMPLETE", "RUNNING"]]
 
 
 def test_state_survives_rays_own_save_and_pickle(make: Make, tmp_path: Path):

@@ -1,0 +1,31 @@
+"""What all trials of a study share, by the names it has in the storage. It travels to workers: it imports nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A packed data set, by what every node knows it by.
+
+    Attributes:
+        name: Of its folder.
+        data_hash: Of its images.
+    """
+
+    name: str
+    data_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What every trial stands on, by the names it has in the storage.
+
+    Attributes:
+        dense: The dense network's folder.
+        images: The packed images.
+    """
+
+    dense: str
+    images: Packed

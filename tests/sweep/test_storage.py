@@ -1,0 +1,378 @@
+"""A bucket behind mirrors: what is whole arrives whole, what is not exists nowhere; a plain folder costs nothing."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.artifact import RECORD
+from nasprune.data.store import check_contents
+from nasprune.errors import ArtifactError, DataError, SettingsError
+from nasprune.progress import Session, State
+from sweep import storage as storing
+from sweep.address import check_address, shown
+from sweep.commandline import parse_settings
+from sweep.images import images_of, load_images, node_images
+from sweep.storage import Bucket, Storage, open_storage
+from tests.buckets import KEYS, Server, s3_server
+
+Node = Callable[[str], Bucket]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with s3_server() as made:
+        yield made
+
+
+@pytest.fixture(params=["file", "s3"])
+def address(request, tmp_path, monkeypatch) -> str:
+    """A fresh place in a bucket of each kind."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    if request.param == "file":
+        return (tmp_path / "far away").as_uri()
+    return request.getfixturevalue("server").address(f"bucket/{tmp_path.name}")
+
+
+@pytest.fixture
+def node(address, tmp_path, monkeypatch) -> Node:
+    """The storage as a node of that name sees it: each has a disk of its own."""
+
+    def build(name: str) -> Bucket:
+        monkeypatch.setenv(storing.MIRRORS, str(tmp_path / name))
+        bucket = open_storage(address)
+        assert isinstance(bucket, Bucket)
+        return bucket
+
+    return build
+
+
+def write(bucket: Storage, name: str, content: str = "content") -> Path:
+    path = bucket.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def point(bucket: Storage, name: str = "s/points/t000-50pct", *, accuracy: float = 0.5) -> str:
+    write(bucket, f"{name}/weights.safetensors", f"weights of {accuracy}")
+    write(bucket, f"{name}/{RECORD}", json.dumps({"accuracy": accuracy}))
+    return name
+
+
+def content(bucket: Storage, name: str) -> dict[str, str]:
+    folder = bucket.root / name
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_record_is_the_artifacts():
+    assert storing.RECORD == RECORD
+
+
+def test_what_one_node_stores_another_fetches(node: Node):
+    one, two = node("one"), node("two")
+    assert one.root != two.root
+    write(one, "s/settings.json", "{}")
+    one.store_file("s/settings.json")
+    name = point(one)
+    one.store_folder(name)
+    one.store_path(write(one, "s/trials/t000/t000-50pct/search.safetensors", "state"))
+    assert two.fetch_file("s/settings.json")
+    assert two.fetch_folder(name)
+    two.fetch_files("s/trials/t000")
+    for each in ("s/points", "s/trials/t000"):
+        assert {k: v for k, v in content(two, each).items() if not k.endswith(".lock")} == content(one, each)
+    assert (two.root / "s/settings.json").read_text() == "{}"
+    write(one, "s/front.json")
+    one.store_file("s/front.json")
+    assert two.studies() == ["s"]
+    two.remove(name)
+    two.remove("s/settings.json")
+    assert not one.fetch_folder(name)
+    assert not one.fetch_file("s/settings.json")
+    assert not (one.root / name).exists(), "what the bucket has no more is a node's own no more"
+    two.remove(name)  # twice is once
+
+
+def test_what_is_nowhere_is_not_fetched(node: Node):
+    one = node("one")
+    write(one, "s/settings.json")
+    point(one)
+    write(one, "s/trials/t000/x.safetensors")
+    assert not one.fetch_file("s/settings.json")
+    assert not one.fetch_folder("s/points/t000-50pct")
+    one.fetch_files("s/trials/t000")
+    one.fetch_folders("s/points")
+    one.fetch_database("s/optuna.db")
+    left = [path for path in (one.root / "s").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not left, "a mirror alone counts for nothing"
+
+
+def test_a_folder_whose_storing_was_killed_does_not_exist(node: Node, monkeypatch):
+    one, two = node("one"), node("two")
+    name = point(one)
+    put = Bucket._put
+
+    def killed(self, path, name):
+        if path.name == RECORD:
+            raise KeyboardInterrupt
+        put(self, path, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "_put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.store_folder(name)
+    assert not two.fetch_folder(name)
+    two.fetch_folders("s/points")
+    assert not (two.root / name).exists()
+    one.store_folder(name)
+    assert two.fetch_folder(name)
+
+
+@pytest.mark.parametrize("what", ["weights.safetensors", RECORD])
+def test_a_fetch_that_was_killed_leaves_nothing_under_its_name(node: Node, monkeypatch, what):
+    one, two = node("one"), node("two")
+    name = point(one)
+    one.store_folder(name)
+    get = Bucket._get
+
+    def killed(self, name, path):
+        get(self, name, path)
+        if path.name == what:
+            path.write_text("half")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "_get", killed)
+        with pytest.raises(KeyboardInterrupt):
+            two.fetch_folder(name)
+    assert not (two.root / name).exists()
+    assert two.fetch_folder(name)
+    assert content(two, name) == content(one, name)
+
+
+def test_a_point_that_is_there_stays_and_replaces_any_other_of_its_name(node: Node):
+    one, two = node("one"), node("two")
+    name = point(one, accuracy=0.5)
+    one.store_folder(name)
+    point(two, accuracy=0.6)
+    two.store_folder(name)
+    assert two.fetch_folder(name)
+    assert content(two, name) == content(one, name)
+    assert json.loads((two.root / name / RECORD).read_text())["accuracy"] == 0.5
+
+
+def test_all_points_come_at_once_and_only_whole_ones(node: Node):
+    one, two = node("one"), node("two")
+    for trial in range(20):
+        one.store_folder(point(one, f"s/points/t{trial:03d}", accuracy=trial))
+    one.store_path(write(one, "s/points/t999/weights.safetensors"))
+    point(two, "s/points/t500")
+    two.fetch_folders("s/points")
+    assert sorted(path.parent.name for path in two.root.glob(f"s/points/[!.]*/{RECORD}")) == [
+        f"t{trial:03d}" for trial in range(20)
+    ]
+    assert not list(two.root.glob("s/points/.*.partial"))
+
+
+def test_a_database_is_copied_whole_while_it_is_in_use(node: Node):
+    one, two = node("one"), node("two")
+    (one.root / "s").mkdir(parents=True)
+    with closing(sqlite3.connect(one.root / "s/optuna.db")) as database:
+        database.execute("create table trials (number)")
+        database.execute("insert into trials values (1)")
+        database.commit()
+        database.execute("insert into trials values (2)")  # not committed: no part of the copy
+        one.store_database("s/optuna.db")
+    write(two, "s/optuna.db", "of another life")
+    write(two, "s/optuna.db-journal", "of a writer that was killed")
+    two.fetch_database("s/optuna.db")
+    with closing(sqlite3.connect(two.root / "s/optuna.db")) as database:
+        assert database.execute("select number from trials").fetchall() == [(1,)]
+    assert not (two.root / "s/optuna.db-journal").exists()
+
+
+def test_a_storage_travels_without_credentials(node: Node):
+    one = node("one")
+    write(one, "x")
+    one.store_file("x")  # with an open connection, too
+    text = pickle.dumps(one)
+    assert b"AWS" not in text
+    assert b"secret" not in text.lower()
+    assert pickle.loads(text).fetch_file("x")
+
+
+def test_a_bucket_that_comes_back_is_waited_for(node: Node, monkeypatch):
+    one = node("one")
+    write(one, "x")
+    waited: list[float] = []
+    monkeypatch.setattr(storing.time, "sleep", waited.append)
+    put = Bucket._put
+
+    def away(self, path, name):
+        if len(waited) < 3:
+            raise OSError("AWS Error NETWORK_CONNECTION during PutObject operation: http://user:secret@host")
+        put(self, path, name)
+
+    monkeypatch.setattr(Bucket, "_put", away)
+    one.store_file("x")
+    assert waited == [1.0, 2.0, 4.0]
+    monkeypatch.setattr(storing, "_PAUSES", (1.0,))
+    waited.clear()
+    with pytest.raises(ArtifactError, match="NETWORK_CONNECTION") as caught:
+        one.store_file("x")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_trial_goes_on_elsewhere_from_its_last_checkpoint(node: Node, monkeypatch):
+    """A checkpoint is in the bucket before its epoch is reported."""
+    clock = [100.0]
+    monkeypatch.setattr("nasprune.progress.time.monotonic", lambda: clock[0])
+    one, two = node("one"), node("two")
+    folder = "s/trials/t000/t000-50pct"
+
+    def work(done: list[int], dies_at: int | None = None) -> Callable[[int], dict[str, float]]:
+        def epoch(number: int) -> dict[str, float]:
+            if number == dies_at:
+                raise KeyboardInterrupt
+            done.append(number)
+            clock[0] += 10
+            return {}
+
+        return epoch
+
+    reported: list[int] = []
+    state = State(modules={"n": nn.Linear(2, 2)})
+    session = Session(one.root / folder, lambda p: reported.append(p.epoch), kept=one.store_path)
+    with pytest.raises(KeyboardInterrupt):
+        session.run("tune", 5, work([], dies_at=3), state)
+    assert reported == [1, 2, 3]
+    two.fetch_files("s/trials/t000")
+    again: list[int] = []
+    elsewhere = State(modules={"n": nn.Linear(2, 2)})
+    Session(two.root / folder, kept=two.store_path).run("tune", 5, work(again), elsewhere)
+    assert again == [3, 4]
+    assert all(torch.equal(a, b) for a, b in zip(state.flat().values(), elsewhere.flat().values(), strict=True))
+
+
+def test_a_plain_folder_is_left_alone(tmp_path):
+    folder = open_storage(str(tmp_path))
+    assert type(folder) is Storage
+    assert folder.root == tmp_path
+    name = point(folder)
+    before = content(folder, ".")
+    folder.check()
+    folder.store_folder(name)
+    folder.store_file("nowhere")
+    folder.store_database("nowhere")
+    folder.fetch_files("s")
+    folder.fetch_folders("s/points")
+    folder.fetch_database("s/optuna.db")
+    assert folder.fetch_folder(name)
+    assert not folder.fetch_folder("s/points/t001")
+    assert folder.fetch_file(f"{name}/{RECORD}")
+    assert content(folder, ".") == before
+
+
+@pytest.mark.parametrize(
+    "given", ["s3://key:secret@bucket/x", "s3://key:sec/ret@bucket/x", "s3://k:secret@b?scheme=http"]
+)
+def test_a_password_in_an_address_is_refused_and_never_shown(given):
+    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID") as caught:
+        parse_settings(["--storage", given])
+    assert "ret" not in str(caught.value).replace("SECRET", "")
+    assert "key" not in shown(given)
+    check_address("gs://anonymous@bucket/x")  # a name is no secret
+    check_address("runs/a:b@c")
+
+
+def test_every_node_sees_its_own_mirror_of_the_same_settings(monkeypatch, tmp_path):
+    settings = parse_settings(["--storage", "s3://bucket/runs?region=eu-west-1"]).resolved()
+    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "one"))
+    one = settings.directory
+    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "two"))
+    assert settings.directory.relative_to(tmp_path / "two") == one.relative_to(tmp_path / "one")
+    monkeypatch.delenv(storing.MIRRORS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings.directory.is_relative_to(tmp_path / ".cache" / "nasprune")
+    other = parse_settings(["--storage", "s3://bucket/other?region=eu-west-1"])
+    assert other.root != settings.root
+
+
+@pytest.fixture
+def settings(address):
+    return parse_settings(["--scenes-per-class", "10", "--image-size", "16", "--storage", address]).resolved()
+
+
+def test_images_are_packed_once_and_mapped_from_each_nodes_disk(node: Node, settings, tmp_path, monkeypatch):
+    node("one")
+    packed = images_of(load_images(settings))
+    two = node("two")
+    monkeypatch.setattr("nasprune.data.loading.scenes.generate", None)  # a node draws and packs nothing
+    data = node_images(settings, packed)
+    assert data.store.directory.is_relative_to(two.root)
+    assert data.store.data_hash == packed.data_hash
+    assert list(data.store.directory.glob("statistics-*.json"))
+    assert not [name for name in two.names("shared") if "pixels" in name], "each node decodes for itself"
+    shutil.rmtree(two.root)  # a lost disk is fetched again
+    assert node_images(settings, packed).store.data_hash == packed.data_hash
+
+
+def test_images_that_arrive_damaged_are_refused(node: Node, settings):
+    one = node("one")
+    data = load_images(settings)
+    packed = images_of(data)
+    path = data.store.directory / "images.parquet"
+    spoilt = bytearray(path.read_bytes())
+    spoilt[len(spoilt) // 3] ^= 0xFF
+    path.write_bytes(spoilt)
+    one.store_path(path)
+    two = node("two")
+    with pytest.raises(DataError, match=r"images\.parquet"):
+        node_images(settings, packed)
+    assert not (two.root / "shared" / "data" / packed.name).exists()
+
+
+def test_on_several_hosts_images_are_copied_from_a_shared_folder_too(tmp_path, monkeypatch):
+    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "node"))
+    shared = tmp_path / "shared folder"
+    settings = parse_settings(["--scenes-per-class", "10", "--image-size", "16", "--storage", str(shared)]).resolved()
+    packed = images_of(load_images(settings))
+    for hosts, root in (
+        (["10.0.0.1"], shared),
+        (["10.0.0.1", "10.0.0.1"], shared),
+        (["10.0.0.1", "b"], tmp_path / "node"),
+    ):
+        nodes = [{"NodeManagerAddress": host, "Alive": True} for host in hosts]
+        monkeypatch.setattr("ray.nodes", lambda nodes=nodes: nodes)
+        assert node_images(settings, packed).store.directory.is_relative_to(root)
+
+
+def test_initial_weights_reach_every_node(node: Node, address, tmp_path, monkeypatch):
+    from sweep.schedule import _shared_weights
+
+    file = tmp_path / "initial.safetensors"
+    file.write_bytes(b"weights")
+    settings = parse_settings(["--weights", str(file), "--storage", address])
+    name = _shared_weights(settings, node("one"))
+    two = node("two")
+    assert two.fetch_file(name)
+    assert (two.root / name).read_bytes() == b"weights"
+    assert _shared_weights(parse_settings([]), two) == ""
+
+
+def test_other_images_under_the_same_name_are_found(node: Node, settings):
+    node("one")
+    data = load_images(settings)
+    with pytest.raises(DataError, match="not 000000000000"):
+        check_contents(data.store.directory, "0" * 64)
