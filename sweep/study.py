@@ -13,12 +13,14 @@ from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
 from sweep import report
-from sweep.cluster import find_places, ray_cluster
+from sweep.cluster import count_nodes, find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
+from sweep.launched import wait_for_nodes
 from sweep.mlflow_client import connect
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
+from sweep.preflight import check_nodes
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
@@ -74,7 +76,9 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         epochs = round(epochs / len(settings.budgets))
     display = Display(console, title, trials=settings.trials, epochs=epochs)
     with ray_cluster(), display:
+        wait_for_nodes(count_nodes, display.say)
         places = find_places(settings)
+        check_nodes(settings.storage, places, display.say)
         settings = dataclasses.replace(settings, device=places.device)
         with claimed(settings, data.store.data_hash):
             if table is not None:
