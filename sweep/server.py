@@ -1,4 +1,4 @@
-"""`python -m sweep.server`: the MLflow server of a cluster's head, for as long as Ray runs there.
+"""`python -m sweep.server`: the MLflow server of a cluster's head, in the background, for as long as Ray runs there.
 
 The launcher stops Ray and nothing else, so this goes when Ray goes. A server that dies is started again; where one
 runs already, a second call does nothing.
@@ -38,10 +38,12 @@ _BEGIN = 60.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until Ray is gone; 0 then, and where a server runs already."""
+    """Return once a server answers; with `--foreground`, once Ray is gone."""
     given = _parse(arguments)
     port = _port(given.uri)
     given.database.parent.mkdir(parents=True, exist_ok=True)
+    if not given.foreground:
+        return _detach(arguments, port, given.database.with_suffix(".log"))
     lock = FileLock(given.database.with_suffix(".lock"), timeout=_BEGIN)
     try:
         with lock:
@@ -49,6 +51,25 @@ def main(arguments: Sequence[str]) -> int:
             serve(_mlflow(given.database, given.artifacts, port), lambda: _answers(address))
     except Timeout:
         sys.stderr.write("an MLflow server runs here already\n")
+    return 0
+
+
+def _detach(arguments: Sequence[str], port: int, log: Path) -> int:
+    """Serve in a process of its own, which outlives the login that began it; back once it answers."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweep.server", "--foreground", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 2 * _BEGIN
+    while not _answers(("127.0.0.1", port)):
+        if process.poll() or time.monotonic() > deadline:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise SettingsError(f"no MLflow server at 127.0.0.1:{port}; its log {log} ends with: {' '.join(last)}")
+        time.sleep(_LOOK / 4)
     return 0
 
 
@@ -67,6 +88,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--artifacts", metavar="URI", help=f"folder or bucket of pictures and models (default: under {STORAGE})"
     )
+    parser.add_argument("--foreground", action="store_true", help="serve in this process until Ray is gone")
     given = parser.parse_args(arguments)
     if not given.artifacts:
         storage = os.environ.get(STORAGE)
@@ -127,7 +149,7 @@ def _until_told() -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield lambda: bool(asked)
     finally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections import Counter
 
 import pytest
 
 from tests.system.hosts import Network, missing
-from tests.system.local_cluster import ROOT, LocalCluster
+from tests.system.local_cluster import LocalCluster
 
 STUDY = "scenes-resnet10"
 SMALL = (
