@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nasprune.errors import NaspruneError, SettingsError
-from sweep.launched import cluster_to_join, nodes_to_come
+from sweep.launched import answers, cluster_address, cluster_to_join, nodes_to_come
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,22 +75,42 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     if not ray.is_initialized():
+        joins = cluster_to_join()
+        if joins:
+            _check_answers()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of Ray about its own defaults
             try:
-                ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+                ray.init(
+                    address=None if joins else "local",
+                    include_dashboard=None if joins else False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
             except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
-                address = os.environ.get("RAY_ADDRESS", "")
-                if not address:
+                if not joins:
                     raise
-                raise SettingsError(
-                    f"RAY_ADDRESS '{address}' given; expected a Ray cluster that answers this machine "
-                    f"({str(error).strip().splitlines()[0]}); start it with ray up, or unset RAY_ADDRESS"
-                ) from error
+                raise _unanswered(str(error).strip().splitlines()[0]) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers() -> None:
+    """Ray itself would ask for minutes."""
+    address = cluster_address()
+    if address is None and os.environ.get("RAY_ADDRESS") == "auto":
+        raise _unanswered("none runs on this machine")
+    if address is not None and not answers(address):
+        raise _unanswered(f"nothing listens at {address[0]}:{address[1]}")
+
+
+def _unanswered(reason: str) -> SettingsError:
+    return SettingsError(
+        f"RAY_ADDRESS '{os.environ.get('RAY_ADDRESS', '')}' given; expected a Ray cluster that answers this machine "
+        f"({reason}); start it with ray up, or unset RAY_ADDRESS"
+    )
 
 
 def count_nodes() -> int:

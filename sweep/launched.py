@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,34 @@ _HEAD = "node:__internal_head__"
 _PATIENCE = 180.0
 
 
-def cluster_began_here() -> Path:
-    """The file in which `ray start` leaves the address of the cluster it began on this machine."""
-    return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
-
-
 def cluster_to_join() -> bool:
-    """Whether RAY_ADDRESS names a cluster, or `ray start` began one on this machine."""
-    return bool(os.environ.get("RAY_ADDRESS")) or cluster_began_here().exists()
+    """Whether RAY_ADDRESS names a cluster, or one that `ray start` began on this machine answers."""
+    if os.environ.get("RAY_ADDRESS"):
+        return True
+    address = cluster_address()
+    return address is not None and answers(address)
+
+
+def cluster_address() -> tuple[str, int] | None:
+    """Host and port that RAY_ADDRESS names, or else those of the cluster that `ray start` began on this machine."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
+    if named in ("", "auto"):
+        try:
+            named = began_here.read_text().strip()
+        except OSError:
+            return None
+    host, _, port = named.rpartition(":")
+    return (host, int(port)) if host and port.isdecimal() else None
+
+
+def answers(address: tuple[str, int]) -> bool:
+    """Whether something listens there."""
+    try:
+        with socket.create_connection(address, timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def nodes_to_come(nodes: Sequence[Mapping[str, float]], config: Path = CONFIG) -> list[dict[str, float]]:

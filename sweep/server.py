@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 from nasprune.errors import SettingsError
 from sweep.commandline import OneLineParser, command
 from sweep.environment import STORAGE, TRACKING_URI
-from sweep.launched import cluster_began_here
+from sweep.launched import answers, cluster_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with lock:
             address = _wait_for_ray()
-            serve(_mlflow(given.database, given.artifacts, port), lambda: _answers(address))
+            serve(_mlflow(given.database, given.artifacts, port), lambda: answers(address))
     except Timeout:
         sys.stderr.write("an MLflow server runs here already\n")
     return 0
@@ -65,7 +64,7 @@ def _detach(arguments: Sequence[str], port: int, log: Path) -> int:
             start_new_session=True,
         )
     deadline = time.monotonic() + 2 * _BEGIN
-    while not _answers(("127.0.0.1", port)):
+    while not answers(("127.0.0.1", port)):
         if process.poll() or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise SettingsError(f"no MLflow server at 127.0.0.1:{port}; its log {log} ends with: {' '.join(last)}")
@@ -158,24 +157,14 @@ def _until_told() -> Iterator[Callable[[], bool]]:
 
 
 def _wait_for_ray() -> tuple[str, int]:
-    """The address of the cluster that `ray start` began on this machine, once it answers."""
-    kept = cluster_began_here()
+    """The address of the cluster of this machine, once it answers."""
     deadline = time.monotonic() + _BEGIN
     while time.monotonic() < deadline:
-        with suppress(OSError, ValueError):
-            host, port = kept.read_text().strip().rsplit(":", 1)
-            if _answers((host, int(port))):
-                return host, int(port)
+        address = cluster_address()
+        if address is not None and answers(address):
+            return address
         time.sleep(_LOOK)
-    raise SettingsError(f"no Ray cluster runs on this machine (none answers as {kept} says); start one first")
-
-
-def _answers(address: tuple[str, int]) -> bool:
-    try:
-        with socket.create_connection(address, timeout=2):
-            return True
-    except OSError:
-        return False
+    raise SettingsError("no Ray cluster answers on this machine; start one first, with ray up or ray start")
 
 
 if __name__ == "__main__":

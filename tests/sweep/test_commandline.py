@@ -130,12 +130,14 @@ def test_single_file_without_packages_says_what_is_missing(tmp_path):
     assert line.startswith(f"error: {sys.executable} has no nasprune, sweep, torch, ray, optuna, mlflow, rich; run")
 
 
-def test_cluster_that_does_not_answer_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_cluster_that_does_not_answer_is_one_line(address, monkeypatch, tmp_path, capsys):
     import sys
 
     from sweep.cluster import ray_cluster
 
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", address)
 
     def join(_):
         with ray_cluster():
@@ -145,4 +147,5 @@ def test_cluster_that_does_not_answer_is_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         command(join)
     assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: RAY_ADDRESS '127.0.0.1:1' given; expected a Ray")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: RAY_ADDRESS '{address}' given; expected a Ray cluster that answers")
