@@ -7,10 +7,10 @@ import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasprune.errors import NaspruneError, SettingsError
+from sweep.launched import answers, cluster_address, cluster_to_join, nodes_to_come
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,13 +42,8 @@ def prepare_environment() -> None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if not _cluster_to_join():
+    if not cluster_to_join():
         os.environ.setdefault(_LOOPBACK, "0")
-
-
-def _cluster_to_join() -> bool:
-    began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
-    return bool(os.environ.get("RAY_ADDRESS")) or began_here.exists()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +52,7 @@ class Places:
 
     Attributes:
         trial: Resources of one trial, by Ray's names.
-        at_once: How many fit the cluster as it is.
+        at_once: How many fit the cluster, when it has grown as far as it may.
         dense: Resources of the dense network's training: a GPU, or all CPUs of a node.
         device: Where they work: "cpu" where no GPU is booked, although one may be seen.
     """
@@ -73,17 +68,56 @@ def ray_cluster() -> Iterator[None]:
     """Join or start Ray, and leave it again.
 
     See `prepare_environment`, which must have been called.
+
+    Raises:
+        SettingsError: if there should be a cluster to join, and it cannot be.
     """
     import ray
 
     if not ray.is_initialized():
+        joins = cluster_to_join()
+        if joins:
+            _check_answers()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of Ray about its own defaults
-            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            try:
+                ray.init(
+                    address=None if joins else "local",
+                    include_dashboard=None if joins else False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+            except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+                if not joins:
+                    raise
+                raise _unanswered(str(error).strip().splitlines()[0]) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers() -> None:
+    """Ray itself would ask for minutes."""
+    address = cluster_address()
+    if address is None and os.environ.get("RAY_ADDRESS") == "auto":
+        raise _unanswered("none runs on this machine")
+    if address is not None and not answers(address):
+        raise _unanswered(f"nothing listens at {address[0]}:{address[1]}")
+
+
+def _unanswered(reason: str) -> SettingsError:
+    return SettingsError(
+        f"RAY_ADDRESS '{os.environ.get('RAY_ADDRESS', '')}' given; expected a Ray cluster that answers this machine "
+        f"({reason}); start it with ray up, or unset RAY_ADDRESS"
+    )
+
+
+def count_nodes() -> int:
+    """How many nodes the joined cluster has now."""
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
 def find_places(settings: StudySettings) -> Places:
@@ -94,8 +128,9 @@ def find_places(settings: StudySettings) -> Places:
     """
     import ray
 
-    has = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus, gpus = has.get("CPU", 0.0), has.get("GPU", 0.0)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [*nodes, *nodes_to_come(nodes)]
+    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     wanted = settings.gpus_per_trial
     if settings.device == "cpu":
         wanted = 0.0
@@ -103,7 +138,6 @@ def find_places(settings: StudySettings) -> Places:
         wanted = 1.0 if gpus else 0.0
     if settings.device == "cuda" and not gpus:
         raise SettingsError("device cuda given, but the cluster has no GPU; use --device cpu or add a GPU node")
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     at_once = sum(_fits(node, settings.cpus_per_trial, wanted) for node in nodes)
     if at_once < 1:
         raise SettingsError(

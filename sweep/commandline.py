@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nasprune.errors import NaspruneError, SettingsError
+from sweep import environment
 from sweep.cluster import prepare_environment
 from sweep.settings import StudySettings, fields
 
@@ -26,7 +27,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parse_settings(arguments: Sequence[str]) -> StudySettings:
-    """Settings from defaults, then the settings file, then flags.
+    """Settings from defaults, then the machine's environment, then the settings file, then flags.
 
     Raises:
         SettingsError: if a flag or key is unknown, or a value is not of its kind.
@@ -41,6 +42,9 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
         default = setting.default
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         text = setting.metadata["help"]
+        variable = environment.variable_of(setting.name)
+        if variable:
+            text += f"; the variable {variable} gives it too"
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
             default=None,
@@ -49,7 +53,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
         )
     given = vars(parser.parse_args(arguments))
     path = given.pop("settings")
-    values = _from_file(path) if path is not None else {}
+    values: dict[str, Any] = {**environment.given(), **(_from_file(path) if path is not None else {})}
     values |= {name: value for name, value in given.items() if value is not None}
     return StudySettings(**{s.name: _convert(s, values[s.name]) for s in fields() if s.name in values})
 

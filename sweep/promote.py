@@ -15,6 +15,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
 from nasprune.errors import ArtifactError, SettingsError
+from sweep import environment
 from sweep.address import check_address, is_address
 from sweep.commandline import OneLineParser, command
 from sweep.front import MACS_SHARE, Cost, choose
@@ -102,7 +103,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study that left the front")
     parser.add_argument(
-        "--storage", default="runs", metavar="STORAGE", help="folder or bucket of the studies (default: runs)"
+        "--storage",
+        default="runs",
+        metavar="STORAGE",
+        help=f"folder or bucket of the studies (default: runs; the variable {environment.STORAGE} gives it too)",
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -130,8 +134,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--alias", required=True, metavar="NAME", help="what to call it, for example champion")
     parser.add_argument("--name", help="the registered model (default: <dataset>-<network>)")
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store or server (default: SQLite under the storage)"
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow store or server (default: SQLite under the storage; "
+        f"the variable {environment.TRACKING_URI} gives it too)",
     )
+    parser.set_defaults(**environment.given())
     given = parser.parse_args(arguments)
     # MLflow's own rules, checked before minutes of measuring rather than after.
     if not re.fullmatch(r"[\w-]{1,255}", given.alias, re.ASCII) or re.fullmatch(r"v\d+|latest", given.alias, re.I):

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
-    sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+if __name__ == "__main__":
+    if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+        sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+    # `ray submit` copies this one file to a cluster's head; the packages are there already, or not at all.
+    lacking = [name for name in ("nasprune", "sweep", "torch", "ray", "optuna", "mlflow", "rich")
+               if importlib.util.find_spec(name) is None]  # fmt: skip
+    if lacking:
+        sys.stderr.write(
+            f"error: {sys.executable} has no {', '.join(lacking)}; run `uv sync` in the project's folder and use its "
+            "Python, or on a cluster install the packages on all nodes: ray up CLUSTER.yaml\n"
+        )
+        sys.exit(2)
 
 from rich.console import Console
 

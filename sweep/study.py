@@ -12,15 +12,18 @@ from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
 from sweep import report
+from sweep.address import is_address
 from sweep.board import MEASURED, measure_files
-from sweep.cluster import find_places, ray_cluster
+from sweep.cluster import count_nodes, find_places, ray_cluster
 from sweep.display import Display
 from sweep.folder import check_same_images, check_storage, claimed, tracked_name
 from sweep.ground import Ground
 from sweep.images import images_of, load_images
+from sweep.launched import wait_for_nodes
 from sweep.mlflow_client import connect
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
+from sweep.preflight import check_nodes
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
@@ -78,7 +81,9 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         epochs = round(epochs / len(settings.budgets))
     display = Display(console, title, trials=settings.trials, epochs=epochs)
     with ray_cluster(), display:
+        wait_for_nodes(count_nodes, display.say)
         places = find_places(settings)
+        check_nodes(None if is_address(settings.storage) else settings.root, places, display.say)
         settings = dataclasses.replace(settings, device=places.device)
         with claimed(settings, data.store.data_hash, display.say) as claim:
             if claim is not None and settings.tracking_uri is None:

@@ -89,3 +89,63 @@ def test_an_interrupted_command_says_how_to_go_on(capsys):
         command(interrupted)
     assert exit_.value.code == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+def test_environment_gives_what_neither_flags_nor_file_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASPRUNE_STORAGE", "/shared/studies")
+    monkeypatch.setenv("NASPRUNE_TRACKING_URI", "http://127.0.0.1:5000")
+    settings = parse_settings([])
+    assert (str(settings.storage), settings.tracking_uri) == ("/shared/studies", "http://127.0.0.1:5000")
+    path = tmp_path / "settings.toml"
+    path.write_text('storage = "file"\n')
+    assert str(parse_settings(["--settings", str(path)]).storage) == "file"
+    assert str(parse_settings(["--settings", str(path), "--storage", "flag"]).storage) == "flag"
+    monkeypatch.setenv("NASPRUNE_STORAGE", "")
+    assert parse_settings([]).storage == StudySettings().storage
+
+
+def test_promote_finds_the_same_storage(monkeypatch):
+    from sweep.promote import parse
+
+    monkeypatch.setenv("NASPRUNE_STORAGE", "/shared/studies")
+    words = ["--study", "s", "--point", "p", "--alias", "a"]
+    assert str(parse(words).storage) == "/shared/studies"
+    assert str(parse([*words, "--storage", "/other"]).storage) == "/other"
+
+
+def test_single_file_without_packages_says_what_is_missing(tmp_path):
+    """As `ray submit` copies it to a head that the cluster file has not set up."""
+    import shutil
+    import subprocess
+    import sys
+
+    import sweep.run
+
+    copied = tmp_path / "run.py"
+    shutil.copy(sweep.run.__file__, copied)
+    (tmp_path / "nasprune").mkdir()  # the folder of the cluster's file mounts: no package
+    done = subprocess.run([sys.executable, "-S", copied], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {sys.executable} has no nasprune, sweep, torch, ray, optuna, mlflow, rich; run")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_cluster_that_does_not_answer_is_one_line(address, monkeypatch, tmp_path, capsys):
+    import sys
+
+    from sweep.cluster import ray_cluster
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+
+    def join(_):
+        with ray_cluster():
+            return 0
+
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    with pytest.raises(SystemExit) as ended:
+        command(join)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: RAY_ADDRESS '{address}' given; expected a Ray cluster that answers")

@@ -1,0 +1,110 @@
+"""The cluster there is to join, and what it may still become: nodes come when there is work, and go at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+CONFIG = Path("~/ray_bootstrap_config.yaml")
+"""The launcher puts the cluster's description here on the head."""
+_HEAD = "node:__internal_head__"
+_PATIENCE = 180.0
+
+
+def cluster_to_join() -> bool:
+    """Whether RAY_ADDRESS names a cluster, or one that `ray start` began on this machine answers."""
+    if os.environ.get("RAY_ADDRESS"):
+        return True
+    address = cluster_address()
+    return address is not None and answers(address)
+
+
+def cluster_address() -> tuple[str, int] | None:
+    """Host and port that RAY_ADDRESS names, or else those of the cluster that `ray start` began on this machine."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
+    if named in ("", "auto"):
+        try:
+            named = began_here.read_text().strip()
+        except OSError:
+            return None
+    host, _, port = named.rpartition(":")
+    return (host, int(port)) if host and port.isdecimal() else None
+
+
+def answers(address: tuple[str, int]) -> bool:
+    """Whether something listens there."""
+    try:
+        with socket.create_connection(address, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def nodes_to_come(nodes: Sequence[Mapping[str, float]], config: Path = CONFIG) -> list[dict[str, float]]:
+    """The resources of nodes that the launcher's autoscaler would add if there was work for them.
+
+    Args:
+        nodes: The resources of every node there is.
+        config: The cluster's description.
+
+    Returns:
+        One entry a node; none where this machine is not the head of a launched cluster, or resources are only known
+        once nodes are there, as of machines one owns.
+    """
+    described = _described(config)
+    kinds = described.get("available_node_types", {})
+    head = described.get("head_node_type")
+    planned = [
+        {name: float(amount) for name, amount in kind["resources"].items()}
+        for name, kind in kinds.items()
+        if name != head and kind.get("resources")
+        for _ in range(kind.get("max_workers", 0))
+    ][: described.get("max_workers", 0)]
+    # What is there counts first, whatever kind it is of; the largest of the planned may yet be added.
+    there = sum(_HEAD not in node for node in nodes)
+    planned.sort(key=lambda node: (node.get("GPU", 0.0), node.get("CPU", 0.0)), reverse=True)
+    return planned[: max(0, len(planned) - there)]
+
+
+def wait_for_nodes(
+    count: Callable[[], int], say: Callable[[str], None], config: Path = CONFIG, patience: float = _PATIENCE
+) -> None:
+    """Wait for the nodes that the cluster is to have at any time, which join some time after `ray up` has returned.
+
+    Args:
+        count: Says how many nodes there are, the head among them.
+        say: Takes lines for the terminal.
+        config: The cluster's description.
+        patience: Seconds; the study goes on with the nodes that are there by then.
+    """
+    described = _described(config)
+    kinds = described.get("available_node_types", {})
+    wanted = 1 + sum(kind.get("min_workers", 0) for kind in kinds.values())
+    deadline = time.monotonic() + patience
+    there = count()
+    if there < wanted:
+        say(f"waiting for nodes: {there} of {wanted} are there")
+    while there < wanted and time.monotonic() < deadline:
+        time.sleep(0.5)
+        there = count()
+    if there < wanted:
+        say(f"going on with {there} of {wanted} nodes; for the others see: ray exec CLUSTER.yaml 'ray status -v'")
+
+
+def _described(config: Path) -> dict[str, Any]:
+    """The launcher's own description, defaults filled in; empty where a study starts a Ray of its own."""
+    if not cluster_to_join():
+        return {}
+    try:
+        described: dict[str, Any] = json.loads(config.expanduser().read_text())
+    except (OSError, ValueError):
+        return {}
+    return described

@@ -1,0 +1,171 @@
+"""`python -m sweep.server`: the MLflow server of a cluster's head, in the background, for as long as Ray runs there.
+
+The launcher stops Ray and nothing else, so this goes when Ray goes. A server that dies is started again; where one
+runs already, a second call does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from nasprune.errors import SettingsError
+from sweep.commandline import OneLineParser, command
+from sweep.environment import STORAGE, TRACKING_URI
+from sweep.launched import answers, cluster_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+_LOOK = 1.0
+"""Seconds between two looks at Ray and the server."""
+_GONE = 10.0
+"""Seconds without an answer after which Ray counts as stopped: a restart of Ray takes less."""
+_BEGIN = 60.0
+"""Seconds that Ray, or an earlier server that is about to end, is waited for."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return once a server answers; with `--foreground`, once Ray is gone."""
+    given = _parse(arguments)
+    port = _port(given.uri)
+    given.database.parent.mkdir(parents=True, exist_ok=True)
+    if not given.foreground:
+        return _detach(arguments, port, given.database.with_suffix(".log"))
+    lock = FileLock(given.database.with_suffix(".lock"), timeout=_BEGIN)
+    try:
+        with lock:
+            address = _wait_for_ray()
+            serve(_mlflow(given.database, given.artifacts, port), lambda: answers(address))
+    except Timeout:
+        sys.stderr.write("an MLflow server runs here already\n")
+    return 0
+
+
+def _detach(arguments: Sequence[str], port: int, log: Path) -> int:
+    """Serve in a process of its own, which outlives the login that began it; back once it answers."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweep.server", "--foreground", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 2 * _BEGIN
+    while not answers(("127.0.0.1", port)):
+        if process.poll() or time.monotonic() > deadline:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise SettingsError(f"no MLflow server at 127.0.0.1:{port}; its log {log} ends with: {' '.join(last)}")
+        time.sleep(_LOOK / 4)
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = OneLineParser(prog="python -m sweep.server", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--uri", default=os.environ.get(TRACKING_URI, "http://127.0.0.1:5000"), help=f"default: {TRACKING_URI}"
+    )
+    parser.add_argument(
+        "--database",
+        type=Path,
+        default=Path.home() / "nasprune" / "mlflow.db",
+        metavar="FILE",
+        help="SQLite file of runs and metrics (default: ~/nasprune/mlflow.db)",
+    )
+    parser.add_argument(
+        "--artifacts", metavar="URI", help=f"folder or bucket of pictures and models (default: under {STORAGE})"
+    )
+    parser.add_argument("--foreground", action="store_true", help="serve in this process until Ray is gone")
+    given = parser.parse_args(arguments)
+    if not given.artifacts:
+        storage = os.environ.get(STORAGE)
+        if not storage:
+            raise SettingsError(f"neither --artifacts nor {STORAGE} given; expected where pictures and models are kept")
+        given.artifacts = storage.split("?")[0].rstrip("/") + "/mlflow/artifacts"
+    return given
+
+
+def _port(uri: str) -> int:
+    """The port of a URI of this machine's loopback address."""
+    parts = urlsplit(uri)
+    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or not parts.port:
+        raise SettingsError(f"tracking URI '{uri}' given; the head's own server expects http://127.0.0.1:PORT")
+    return parts.port
+
+
+def _mlflow(database: Path, artifacts: str, port: int) -> list[str]:
+    return [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database.absolute()}",
+        "--artifacts-destination", artifacts, "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+
+
+def serve(words: Sequence[str], alive: Callable[[], bool]) -> None:
+    """Keep a program running until nothing has been alive for a while, or this one is told to stop; then end it."""
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    seen = time.monotonic()
+    with _until_told() as told:
+        while not told():
+            server = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+            try:
+                while server.poll() is None and not told():
+                    time.sleep(_LOOK)
+                    if alive():
+                        seen = time.monotonic()
+                    elif time.monotonic() - seen > _GONE:
+                        return
+            finally:
+                _end(server)
+            time.sleep(_LOOK)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(5)
+
+
+@contextmanager
+def _until_told() -> Iterator[Callable[[], bool]]:
+    """Gives what says whether this process was asked to end."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_for_ray() -> tuple[str, int]:
+    """The address of the cluster of this machine, once it answers."""
+    deadline = time.monotonic() + _BEGIN
+    while time.monotonic() < deadline:
+        address = cluster_address()
+        if address is not None and answers(address):
+            return address
+        time.sleep(_LOOK)
+    raise SettingsError("no Ray cluster answers on this machine; start one first, with ray up or ray start")
+
+
+if __name__ == "__main__":
+    command(main)

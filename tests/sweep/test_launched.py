@@ -1,0 +1,87 @@
+"""What a study makes of the description that the launcher leaves on a cluster's head."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sweep.launched import nodes_to_come, wait_for_nodes
+
+HEAD = {"CPU": 0.0, "node:__internal_head__": 1.0}
+GPU = {"CPU": 4.0, "GPU": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def _joins(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    path = tmp_path / "config.yaml"
+    kinds = {
+        "head": {"resources": {"CPU": 0}, "min_workers": 0, "max_workers": 0},
+        "gpu": {"resources": {"CPU": 4, "GPU": 1}, "min_workers": 0, "max_workers": 3},
+    }
+    path.write_text(json.dumps({"max_workers": 8, "head_node_type": "head", "available_node_types": kinds}))
+    return path
+
+
+@pytest.fixture
+def owned(tmp_path):
+    path = tmp_path / "config.yaml"
+    kind = {"local.cluster.node": {"resources": {}, "min_workers": 2, "max_workers": 2}}
+    path.write_text(
+        json.dumps({"max_workers": 2, "head_node_type": "local.cluster.node", "available_node_types": kind})
+    )
+    return path
+
+
+def test_cluster_grows_to_its_limit_whatever_is_there(cloud):
+    for there in range(4):
+        assert nodes_to_come([HEAD, *[GPU] * there], cloud) == [GPU] * (3 - there)
+
+
+def test_more_nodes_than_planned_need_none(cloud):
+    assert nodes_to_come([HEAD, *[GPU] * 5], cloud) == []
+
+
+def test_limit_of_the_whole_cluster_counts(cloud):
+    described = json.loads(cloud.read_text()) | {"max_workers": 1}
+    cloud.write_text(json.dumps(described))
+    assert nodes_to_come([HEAD], cloud) == [GPU]
+
+
+def test_machines_one_owns_are_known_when_they_join(owned):
+    assert nodes_to_come([HEAD], owned) == []
+
+
+def test_no_description_no_nodes(tmp_path):
+    assert nodes_to_come([HEAD], tmp_path / "none") == []
+    (tmp_path / "broken").write_text("{")
+    assert nodes_to_come([HEAD], tmp_path / "broken") == []
+
+
+def test_description_means_nothing_where_no_cluster_is_joined(cloud, monkeypatch, tmp_path):
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert nodes_to_come([HEAD], cloud) == []
+
+
+def test_nodes_that_should_be_there_are_waited_for(owned):
+    there, said = iter([1, 1, 2, 3, 3]), []
+    wait_for_nodes(lambda: next(there), said.append, owned)
+    assert said == ["waiting for nodes: 1 of 3 are there"]
+
+
+def test_nodes_that_do_not_come_are_told_of(owned):
+    said = []
+    wait_for_nodes(lambda: 2, said.append, owned, patience=0.0)
+    assert said[-1].startswith("going on with 2 of 3 nodes")
+
+
+def test_nothing_is_waited_for_in_a_cloud(cloud):
+    said = []
+    wait_for_nodes(lambda: 1, said.append, cloud)
+    assert said == []
