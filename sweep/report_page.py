@@ -22,7 +22,7 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ margin: 0 auto; max-width: 1120px; padding: 28px 24px 48px; background: #fff; color: #1b1f24;
+body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: #fff; color: #1b1f24;
   font: 15px/1.5 {font}; }}
 h1 {{ font-size: 22px; margin: 0; }}
 p {{ margin: 4px 0 8px; color: #5b6470; }}
