@@ -20,8 +20,8 @@ from sweep import delivery, mlflow_client, tracking
 from sweep.logged_models import find_model
 from sweep.mlflow_client import default_uri, quiet
 from sweep.tracking import Tracker
+from tests.servers import Gate, Server
 from tests.sweep.example_points import write_point
-from tests.sweep.servers import Gate, Server
 from tests.sweep.tracked import FRONT, Make, check_model, everything, whole_study
 
 
