@@ -145,6 +145,7 @@ def simulate(options: argparse.Namespace) -> None:
     settings = Sleeping(
         study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
         dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
+        tracking_uri=options.tracking_uri,
     )  # fmt: skip
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
@@ -293,6 +294,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--gpus", type=int, default=4, help="of a node")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"))
+    parser.add_argument("--tracking-uri", help="of an MLflow server (default: SQLite in the folder)")
     parser.add_argument("--live", action="store_true", help="draw the live table, as in a terminal")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     options = parser.parse_args()

@@ -194,13 +194,13 @@ class Bucket:
 
 
 class Gate(socketserver.ThreadingTCPServer):
-    """Passes connections on to a port, each only once the gate is open: a server that takes its time."""
+    """Passes connections on to a port while it is open, each request later by a delay: a server that takes its time."""
 
     daemon_threads = True
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, delay: float = 0.0) -> None:
         self.open = threading.Event()
-        self.target = port
+        self.target, self.delay = port, delay
         super().__init__(("127.0.0.1", 0), _Pass)
         self.uri = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -213,6 +213,7 @@ class _Pass(socketserver.BaseRequestHandler):
             while True:
                 for ready in select.select(list(ends), [], [])[0]:
                     self.server.open.wait()
+                    time.sleep(self.server.delay if ready is self.request else 0)
                     if not (content := ready.recv(65536)):
                         return
                     ends[ready].sendall(content)
