@@ -28,12 +28,12 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def answers(port: int, seconds: float) -> bool:
+def answers(port: int, seconds: float, address: str = "127.0.0.1") -> bool:
     """Whether somebody takes connections within so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((address, port)) == 0:
                 return True
         time.sleep(0.1)
     return False
@@ -46,15 +46,24 @@ class Server:
         store: Its backend store, as a URI.
         artifacts: Where it keeps files.
         environment: More variables for it.
+        address: Of this machine, to listen on.
     """
 
-    def __init__(self, store: str, artifacts: str | Path, environment: Mapping[str, str] | None = None) -> None:
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
+    def __init__(
+        self,
+        store: str,
+        artifacts: str | Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        address: str = "127.0.0.1",
+    ) -> None:
+        self.port, self.address = free_port(), address
+        self.uri = f"http://{address}:{self.port}"
         self._arguments = {
             "backend-store-uri": store,
             "artifacts-destination": artifacts,
-            "host": "127.0.0.1",
+            "host": address,
+            "allowed-hosts": f"{address}:{self.port}",
             "port": self.port,
             "workers": 1,
         }
@@ -69,7 +78,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        if not answers(self.port, 120):
+        if not answers(self.port, 120, self.address):
             self.kill()
             raise RuntimeError("the MLflow server did not start")
 
