@@ -33,9 +33,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.servers import Postgres, Server, postgres_programs  # noqa: E402
 from tests.system.hosts import Host, Network, missing  # noqa: E402
 from tests.system.local_cluster import LocalCluster  # noqa: E402
+
+from tests.servers import Postgres, Server, postgres_programs  # noqa: E402
 
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "6", "--tune-epochs",

@@ -218,11 +218,15 @@ class Gate(socketserver.ThreadingTCPServer):
 class _Pass(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         with socket.create_connection(("127.0.0.1", self.server.target)) as behind:
-            ends = {self.request: behind, behind: self.request}
+            ends, answered = {self.request: behind, behind: self.request}, True
             while True:
                 for ready in select.select(list(ends), [], [])[0]:
                     self.server.open.wait()
-                    time.sleep(self.server.delay if ready is self.request else 0)
-                    if not (content := ready.recv(65536)):
-                        return
-                    ends[ready].sendall(content)
+                    if ready is self.request and answered:
+                        time.sleep(self.server.delay)
+                    answered = ready is behind
+                    with suppress(ConnectionResetError):
+                        if content := ready.recv(65536):
+                            ends[ready].sendall(content)
+                            continue
+                    return
