@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import shutil
 import time
 from contextlib import contextmanager
@@ -147,6 +148,8 @@ def run_trials(
             failure_config=FailureConfig(max_failures=_DEATHS),
         ),
     )
+    # It prints the traceback of every failure, between the lines of the sweep's own report.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     try:
         tuner.fit()
     except tune.TuneError:
@@ -214,8 +217,11 @@ class Follower(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial goes on from its checkpoint: as often as hosts die, but once only after an error of its own."""
+        reason = "its process or host died"
         if not isinstance(_error(trial), ray.exceptions.RayActorError):
             trial.max_failures = trial.num_failures
+            reason = _reason(trial)
+        self.display.say(f"trial {trial.config['trial']} begins again from its checkpoint: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has failed for good."""

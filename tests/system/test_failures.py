@@ -44,14 +44,16 @@ class Quiet:
         return lambda *_args, **_kwargs: None
 
 
-def test_deaths_are_forgiven_and_mistakes_are_not(tmp_path, monkeypatch):
+def test_deaths_are_forgiven_and_mistakes_are_not(tmp_path, monkeypatch, capfd):
     unlucky.__module__ = "__main__"  # workers need not find these tests
     monkeypatch.setattr(schedule, "run_trial", unlucky)
     settings = SimpleNamespace(directory=tmp_path)
     space = next(iter(SPACES.values()))
     searcher = OptunaSearcher(database=tmp_path / "optuna.db", trials=2, space=space)
-    follower = Follower(Quiet(), Quiet(), lambda _point: None, lambda: None)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    display, said = Quiet(), []
+    display.say = said.append
+    follower = Follower(display, Quiet(), lambda _point: None, lambda: None)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         places = Places(trial={"CPU": 1.0}, at_once=1, dense={}, device="cpu")
         dense = SimpleNamespace(directory=Path("dense"))
@@ -63,3 +65,7 @@ def test_deaths_are_forgiven_and_mistakes_are_not(tmp_path, monkeypatch):
     assert (tmp_path / "t001").read_text() == ".."
     assert set(follower.failures) == {"t001"}
     assert "a mistake of its own" in follower.failures["t001"]
+    died = "trial t000 begins again from its checkpoint: its process or host died"
+    assert said == [died] * 4 + ["trial t001 begins again from its checkpoint: ValueError: a mistake of its own"]
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.out + printed.err
