@@ -12,6 +12,7 @@ them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -33,10 +34,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.servers import Postgres, Server, postgres_programs  # noqa: E402
 from tests.system.hosts import Host, Network, missing  # noqa: E402
 from tests.system.local_cluster import LocalCluster  # noqa: E402
-
-from tests.servers import Postgres, Server, postgres_programs  # noqa: E402
 
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "6", "--tune-epochs",
@@ -73,18 +73,21 @@ class Sweep:
     uri: str
     entries: dict[int, dict[str, Any]] = field(default_factory=dict)
     said: str = ""
+    sessions: int = 0
 
     def start(self) -> None:
         """Begin a session: `run.py` with the study's name, as a user would."""
         words = [*SMALL, "--study", self.study, "--storage", str(self.cluster.storage), "--tracking-uri", self.uri]
         command = f"OMP_NUM_THREADS=1 python nasprune/sweep/run.py {' '.join(words)} 2>&1"
-        self._thread = threading.Thread(target=self._run, args=(command,), daemon=True)
+        self.sessions += 1
+        self._thread = threading.Thread(target=self._run, args=(command, self.sessions), daemon=True)
         self._thread.start()
 
-    def _run(self, command: str) -> None:
+    def _run(self, command: str, session: int) -> None:
         done = self.cluster.head.ssh(command, check=False, timeout=560)
-        self.said += done.stdout
-        self.code = done.returncode
+        if session == self.sessions:  # one of a head that was killed hangs
+            self.said += done.stdout
+            self.code = done.returncode
 
     def driver(self) -> int:
         """Its process."""
@@ -192,9 +195,9 @@ def driver(bench: Bench, sweep: Sweep) -> None:
 def head(bench: Bench, sweep: Sweep) -> None:
     """The head host, with the driver; booted, `ray up`, the same command again."""
     bench.cluster.head.kill()
-    sweep.join()
+    sweep.look()
     bench.network.boot("head")
-    _up(bench.cluster)
+    bench.cluster.up()
     sweep.start()
 
 
@@ -256,6 +259,9 @@ def run(bench: Bench, name: str, out: Path) -> None:
         hurt_at = int(time.time() * 1000)
         hurt(bench, sweep)
     sweep.join()
+    if "not in MLflow" in sweep.said:  # as that line says
+        sweep.start()
+        sweep.join()
     for host in bench.cluster.hosts:
         if host.alive():
             host.mend()
@@ -263,7 +269,7 @@ def run(bench: Bench, name: str, out: Path) -> None:
     told = sweep.epochs()
     times = Counter((trial, step) for _, trial, step in told)
     row: dict[str, Any] = {
-        "case": name, "what": what, "code": sweep.code, "seconds": time.monotonic() - begun,
+        "case": name, "what": what, "code": sweep.code, "sessions": sweep.sessions, "seconds": time.monotonic() - begun,
         "epochs": len(times), "redone": sum(times.values()) - len(times),
         "goes_on": _goes_on(told, hurt_at), "said": [x for x in sweep.said.splitlines() if _worth_telling(x)],
     }  # fmt: skip
@@ -286,26 +292,31 @@ def run(bench: Bench, name: str, out: Path) -> None:
 
 
 def _goes_on(told: list[tuple[int, str, int]], hurt_at: int) -> float | None:
-    """Seconds from the kill until every trial that was under way has reported an epoch that it had not before."""
-    gaps = []
+    """Seconds from the kill until every trial that was under way has reported an epoch that it had not before.
+
+    Where nothing was killed: the longest that a trial was silent.
+    """
+    gaps = [0.0]
     for name in {trial for _, trial, _ in told}:
-        before = [step for at, trial, step in told if trial == name and at <= hurt_at]
-        after = [at for at, trial, step in told if trial == name and at > hurt_at and step > max(before, default=0)]
-        if before and after:
-            gaps.append((min(after) - hurt_at) / 1000)
-    return max(gaps, default=None) if hurt_at else None
+        if hurt_at:
+            before = [step for at, trial, step in told if trial == name and at <= hurt_at]
+            after = [at for at, trial, step in told if trial == name and at > hurt_at and step > max(before, default=0)]
+            if before and after:
+                gaps.append((min(after) - hurt_at) / 1000)
+        else:
+            times = [at for at, trial, _ in told if trial == name]
+            gaps += [(b - a) / 1000 for a, b in itertools.pairwise(times)]
+    return max(gaps)
 
 
 def _worth_telling(line: str) -> bool:
-    return any(word in line for word in ("error", "failed", "does not answer", "not in MLflow", "unfinished"))
+    return any(
+        word in line for word in ("error", "failed", "does not answer", "not in MLflow", "unfinished", "begins again")
+    )
 
 
 def _later(seconds: float, call: Callable[[], object]) -> None:
     threading.Timer(seconds, call).start()
-
-
-def _up(cluster: LocalCluster) -> None:
-    cluster.up()
 
 
 @contextmanager
@@ -364,6 +375,7 @@ def main() -> None:
         if why_not:
             sys.exit(f"error: {why_not}")
         options.out.mkdir(parents=True, exist_ok=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # all parts are taken down then, too
         with parts(options.out) as bench:
             for name in options.cases.split(","):
                 run(bench, name, options.out)

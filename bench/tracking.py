@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +59,7 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """All cases, one after the other, on one server."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # all servers end then, too
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     postgres = Postgres()

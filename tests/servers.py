@@ -63,10 +63,11 @@ class Server:
             "backend-store-uri": store,
             "artifacts-destination": artifacts,
             "host": address,
-            "allowed-hosts": f"{address}:{self.port}",
             "port": self.port,
             "workers": 1,
         }
+        if address != "127.0.0.1":
+            self._arguments["allowed-hosts"] = f"{address}:{self.port}"
         self._environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **(environment or {})}
         self._process: subprocess.Popen | None = None
 
