@@ -136,10 +136,10 @@ def test_an_epoch_that_nobody_heard_of_is_told_again(tmp_path):
         return {"loss": epoch / 3}
 
     with pytest.raises(KeyboardInterrupt):
-        Session(tmp_path, killed, seconds_between=0).run("phase", 3, train, state)
+        Session(tmp_path, killed).run("phase", 2, train, state)
     again = []
-    Session(tmp_path, again.append, seconds_between=0).run("phase", 3, train, state)
-    assert again[0] == told[-1]
+    Session(tmp_path, again.append).run("phase", 3, train, state)
+    assert (again[0].epoch, again[0].metrics) == (told[-1].epoch, told[-1].metrics)
     assert [progress.epoch for progress in again] == [2, 3]
 
 
