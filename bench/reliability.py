@@ -12,7 +12,6 @@ them.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import shutil
@@ -270,8 +269,8 @@ def run(bench: Bench, name: str, out: Path) -> None:
     times = Counter((trial, step) for _, trial, step in told)
     row: dict[str, Any] = {
         "case": name, "what": what, "code": sweep.code, "sessions": sweep.sessions, "seconds": time.monotonic() - begun,
-        "epochs": len(times), "redone": sum(times.values()) - len(times),
-        "goes_on": _goes_on(told, hurt_at), "said": [x for x in sweep.said.splitlines() if _worth_telling(x)],
+        "epochs": len(times), "redone": sum(times.values()) - len(times), "silence": _silence(told, hurt_at),
+        "hurt_at": hurt_at, "told": told, "said": [line for line in sweep.said.splitlines() if _worth_telling(line)],
     }  # fmt: skip
     rows, runs = bench.rows(study), bench.runs(study)
     kept = out / f"{UNDISTURBED}.json"
@@ -282,31 +281,27 @@ def run(bench: Bench, name: str, out: Path) -> None:
     row |= {
         "rows": len(expected),
         "lost": len(expected - set(rows)),
-        "doubled": sum(rows.values()) - len(rows) + len(set(rows) - expected) + max(0, len(runs) - 5),
+        "doubled": sum(rows.values()) - len(rows) + max(0, len(runs) - 5),
+        "unknown": len(set(rows) - expected),
         "statuses": Counter(status for _, status in runs),
         "same_front": json.loads(json.dumps(bench.front(study))) == reference["front"],
     }
     with (out / "rows.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
-    print(json.dumps(row), flush=True)
+    print(json.dumps({**row, "told": len(told)}), flush=True)
 
 
-def _goes_on(told: list[tuple[int, str, int]], hurt_at: int) -> float | None:
-    """Seconds from the kill until every trial that was under way has reported an epoch that it had not before.
-
-    Where nothing was killed: the longest that a trial was silent.
-    """
-    gaps = [0.0]
+def _silence(told: list[tuple[int, str, int]], hurt_at: int) -> float:
+    """The longest time, in seconds, between two new epochs of a trial, of those that end after the kill."""
+    longest = 0.0
     for name in {trial for _, trial, _ in told}:
-        if hurt_at:
-            before = [step for at, trial, step in told if trial == name and at <= hurt_at]
-            after = [at for at, trial, step in told if trial == name and at > hurt_at and step > max(before, default=0)]
-            if before and after:
-                gaps.append((min(after) - hurt_at) / 1000)
-        else:
-            times = [at for at, trial, _ in told if trial == name]
-            gaps += [(b - a) / 1000 for a, b in itertools.pairwise(times)]
-    return max(gaps)
+        newest, last = 0, 0
+        for at, trial, step in told:
+            if trial == name and step > newest:
+                if last and at > hurt_at:
+                    longest = max(longest, (at - last) / 1000)
+                newest, last = step, at
+    return longest
 
 
 def _worth_telling(line: str) -> bool:
@@ -352,15 +347,20 @@ def parts(out: Path) -> Iterator[Bench]:
 def table(out: Path) -> None:
     """Print what is there, the last of each case."""
     rows = {row["case"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
-    head = ("killed", "epochs redone", "goes on after, s", "rows lost", "rows doubled", "same front", "sweep, s")
+    head = (
+        "killed", "epochs redone", "longest silence of a trial, s", "rows lost", "rows doubled", "same front", "sweep, s",
+    )  # fmt: skip
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for name in (name for name in CASES if name in rows):
-        row = rows[name]
-        goes_on = "" if row["goes_on"] is None else f"{row['goes_on']:.1f}"
+    for row in (rows[name] for name in CASES if name in rows):
         cells = (
-            row["what"], f"{row['redone']} of {row['epochs']}", goes_on, f"{row['lost']} of {row['rows']}",
-            row["doubled"], "yes" if row["same_front"] else "NO", f"{row['seconds']:.0f}",
-        )  # fmt: skip
+            row["what"],
+            f"{row['redone']} of {row['epochs']}",
+            f"{row['silence']:.1f}",
+            f"{row['lost']} of {row['rows']}",
+            row["doubled"],
+            "yes" if row["same_front"] else "NO",
+            f"{row['seconds']:.0f}",
+        )
         print("| " + " | ".join(map(str, cells)) + " |")
 
 
