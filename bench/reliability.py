@@ -348,7 +348,8 @@ def table(out: Path) -> None:
     """Print what is there, the last of each case."""
     rows = {row["case"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
     head = (
-        "killed", "epochs redone", "longest silence of a trial, s", "rows lost", "rows doubled", "same front", "sweep, s",
+        "killed", "epochs redone", "longest silence of a trial, s", "rows lost", "rows doubled", "same front",
+        "sweep, s",
     )  # fmt: skip
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for row in (rows[name] for name in CASES if name in rows):
