@@ -145,6 +145,7 @@ def simulate(options: argparse.Namespace) -> None:
     settings = Sleeping(
         study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
         dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
+        tracking_uri=options.tracking_uri,
     )  # fmt: skip
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
@@ -161,6 +162,7 @@ def simulate(options: argparse.Namespace) -> None:
         "files": {"model.onnx": small_model(), "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
     }
     schedule.run_trial = sleeping.sleep_through
+    study.measure_files = lambda *_: None  # there is no network in these points to be measured
     cluster = Cluster()
     for _ in range(options.nodes):
         cluster.add_node(num_gpus=options.gpus, num_cpus=options.gpus, object_store_memory=80 * 2**20)
@@ -293,6 +295,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--gpus", type=int, default=4, help="of a node")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"))
+    parser.add_argument("--tracking-uri", help="of an MLflow server (default: SQLite in the folder)")
     parser.add_argument("--live", action="store_true", help="draw the live table, as in a terminal")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     options = parser.parse_args()

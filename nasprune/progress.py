@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,8 @@ class Session:
     def run(self, phase: str, epochs: int, train_epoch: Callable[[int], Mapping[str, float]], state: State) -> None:
         """Run the epochs of a phase that are not done yet.
 
+        The last one that is done is reported once more: whoever was to hear of it may have been killed before.
+
         Args:
             phase: Name of the phase; also of its checkpoint.
             epochs: How many epochs the phase has.
@@ -113,13 +116,16 @@ class Session:
             state: What changes from epoch to epoch; restored first if there is a checkpoint.
         """
         saved, pause = 0.0, self.seconds_between
-        for epoch in range(self._restore(phase, state), epochs):
+        done, told = self._restore(phase, state)
+        if told is not None:
+            self.report(Progress(phase=phase, epoch=done, epochs=epochs, metrics=told))
+        for epoch in range(done, epochs):
             start = time.monotonic()
             metrics = dict(train_epoch(epoch))
             metrics["seconds"] = time.monotonic() - start
             before = time.monotonic()
             if epoch + 1 == epochs or before - saved >= pause:
-                self._keep(phase, epoch + 1, state)
+                self._keep(phase, epoch + 1, state, metrics)
                 saved = time.monotonic()
                 pause = max(self.seconds_between, 20 * (saved - before))
             self.report(Progress(phase=phase, epoch=epoch + 1, epochs=epochs, metrics=metrics))
@@ -136,23 +142,24 @@ class Session:
     def _path(self, phase: str) -> Path | None:
         return None if self.directory is None else self.directory / f"{phase}.safetensors"
 
-    def _keep(self, phase: str, epoch: int, state: State) -> None:
+    def _keep(self, phase: str, epoch: int, state: State, metrics: Mapping[str, float] | None = None) -> None:
         path = self._path(phase)
         if path is None:
             return
-        meta = {"epoch": str(epoch), "identity": self.identity}
+        meta = {"epoch": str(epoch), "identity": self.identity, "metrics": json.dumps(metrics)}
         write_bytes(path, save(state.flat(), meta))
         self.kept(path)
 
-    def _restore(self, phase: str, state: State) -> int:
+    def _restore(self, phase: str, state: State) -> tuple[int, dict[str, float] | None]:
+        """Epochs done, and the last one's metrics."""
         path = self._path(phase)
         if path is None or not path.exists():
-            return 0
-        epoch, flat = self._read(path)
+            return 0, None
+        meta, flat = self._read(path)
         state.load(flat)
-        return epoch
+        return int(meta["epoch"]), json.loads(meta.get("metrics", "null"))
 
-    def _read(self, path: Path) -> tuple[int, dict[str, torch.Tensor]]:
+    def _read(self, path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         try:
             with safe_open(path, framework="pt") as file:
                 meta = file.metadata()
@@ -163,4 +170,4 @@ class Session:
             ) from error
         if meta["identity"] != self.identity:
             raise ArtifactError(f"checkpoint {path} belongs to a run with other settings; delete it to start again")
-        return int(meta["epoch"]), flat
+        return meta, flat

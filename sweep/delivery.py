@@ -13,13 +13,14 @@ from nasprune.errors import NaspruneError
 from sweep.mlflow_client import quiet, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from sweep.mlflow_client import Connection
     from sweep.outbox import Entry, Outbox
 
 _PAUSES = (1.0, 15.0)  # seconds between two tries while a store is away: at first, at most
+_TOGETHER = 100  # entries of one kind that are delivered together where they wait: a slow server answers fewer times
 _LOG = logging.getLogger(__name__)
 
 
@@ -30,11 +31,11 @@ class Delivery:
 
     Args:
         outbox: Where entries wait.
-        deliver: Tells the store of one entry; must change nothing if it is done already.
+        deliver: Tells the store of entries of one kind; must change nothing if it is done already.
         connection: To the store.
     """
 
-    def __init__(self, outbox: Outbox, deliver: Callable[[Entry], None], connection: Connection) -> None:
+    def __init__(self, outbox: Outbox, deliver: Callable[[Sequence[Entry]], None], connection: Connection) -> None:
         self._outbox = outbox
         self._deliver = deliver
         self._connection = connection
@@ -105,34 +106,38 @@ class Delivery:
 
     def _work(self) -> None:
         try:
-            while (entry := self._next()) is not None:
-                problem = None if self._outbox.superseded(entry) else self._attempt(entry)
+            while entries := self._next():
+                problem = self._attempt(entries)
+                if len(entries) > 1 and problem is not None and not unreachable(problem):
+                    entries = entries[:1]  # one of them was refused: which?
+                    problem = self._attempt(entries)
                 if problem is not None and unreachable(problem):
                     self._hold()
                 else:
-                    self._pass(entry, problem)
+                    self._pass(entries[-1], problem)
         except Exception as error:  # a full disk, or a mistake of ours: told by the next call
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
-    def _next(self) -> Entry | None:
-        """The next entry, when its time has come; None once closed."""
+    def _next(self) -> list[Entry]:
+        """The next entries, when their time has come; none once closed."""
         with self._changed:
             while not self._closed:
-                entry = self._outbox.first()
+                entries = self._outbox.first_alike(_TOGETHER)
                 left = self._not_before - time.monotonic()
-                if entry is not None and left <= 0:
-                    return entry
-                self._changed.wait(None if entry is None else left)
-            return None
+                if entries and left <= 0:
+                    return entries
+                self._changed.wait(left if entries else None)
+            return []
 
-    def _attempt(self, entry: Entry) -> Exception | None:
+    def _attempt(self, entries: Sequence[Entry]) -> Exception | None:
         with self._changed:
             self._attempts += 1
+        wanted = [entry for entry in entries if not self._outbox.superseded(entry)]
         try:
             with quiet():
-                self._deliver(entry)
+                self._deliver(wanted)
         except (NaspruneError, MlflowException, OSError) as problem:  # requests' errors are OSErrors
             return problem
         return None
@@ -147,7 +152,7 @@ class Delivery:
             self._changed.notify_all()
 
     def _pass(self, entry: Entry, problem: Exception | None) -> None:
-        """The store took the entry or refused it; either way those behind it go on, and the next call tells."""
+        """The store took all up to the entry, or refused this one; those behind it go on, and the next call tells."""
         error: Exception | None = problem
         with self._changed:
             if problem is None or isinstance(problem, NaspruneError):

@@ -7,6 +7,7 @@ doing one twice is doing it once.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -89,16 +90,24 @@ class Outbox:
         with self._lock:
             return self._waiting[0] if self._waiting else None
 
+    def first_alike(self, most: int) -> list[Entry]:
+        """The oldest entries that wait, as far as they are of one kind."""
+        with self._lock:
+            kind = self._waiting[0].kind if self._waiting else ""
+            alike = itertools.takewhile(lambda entry: entry.kind == kind, self._waiting)
+            return list(itertools.islice(alike, most))
+
     def superseded(self, entry: Entry) -> bool:
         """Whether a newer entry stands for this one."""
         with self._lock:
             return entry.kind in self._superseding and self._newest[entry.kind] > entry.number
 
     def mark(self, entry: Entry) -> None:
-        """The oldest entry has been delivered."""
+        """The oldest entries, up to this one, have been delivered."""
         with self._lock:
             self._mark(entry.number)
-            self._waiting.popleft()
+            while self._waiting and self._waiting[0].number <= entry.number:
+                self._waiting.popleft()
             if not self._waiting and self._size > _ROOM:
                 os.truncate(self._directory / JOURNAL, 0)
                 self._size = 0

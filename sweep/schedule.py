@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import shutil
 import time
 from contextlib import contextmanager
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from sweep.stopping import BudgetStopper
     from sweep.storage import Storage
     from sweep.tracking import Tracker
+
+
+_DEATHS = 8
+"""How often a trial's process may die in a session, with its host or alone, before the trial counts as failed."""
 
 
 def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:
@@ -140,9 +145,11 @@ def run_trials(
             callbacks=[follower],
             stop=stopper,
             verbose=0,
-            failure_config=FailureConfig(max_failures=1),
+            failure_config=FailureConfig(max_failures=_DEATHS),
         ),
     )
+    # It prints the traceback of every failure, between the lines of the sweep's own report.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     try:
         tuner.fit()
     except tune.TuneError:
@@ -208,6 +215,14 @@ class Follower(Callback):
         with self.keeping_errors():
             self.tracker.trial_ended(trial.config["trial"], "FINISHED")
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+        """A trial goes on from its checkpoint: as often as hosts die, but once only after an error of its own."""
+        reason = "its process or host died"
+        if not isinstance(_error(trial), ray.exceptions.RayActorError):
+            trial.max_failures = trial.num_failures
+            reason = _reason(trial)
+        self.display.say(f"trial {trial.config['trial']} begins again from its checkpoint: {reason}")
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial has failed for good."""
         name = trial.config["trial"]
@@ -232,9 +247,15 @@ class Follower(Callback):
             raise
 
 
+def _error(trial: Any) -> Exception | None:  # noqa: ANN401
+    """What a trial failed with last, as Tune has just written it here; what it copied to its storage may be older."""
+    path = trial.pickled_error_file
+    return None if path is None else cast("Exception", ray.cloudpickle.loads(Path(path).read_bytes()))
+
+
 def _reason(trial: Any) -> str:  # noqa: ANN401
     """The last line of a failed trial's traceback."""
-    error = trial.get_pickled_error() or trial.get_error()
+    error = _error(trial) or trial.get_error()
     cause = getattr(error, "cause", None) or error
     lines = [line for line in str(cause).strip().splitlines() if line.strip()]
     return lines[-1] if lines else type(cause).__name__

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sweep.mlflow_client import Connection
     from sweep.outbox import Entry
 
+_Values = tuple[int, "Mapping[str, float]", int]  # step, metrics, time in ms
+_ROWS = 1_000  # that MLflow takes at once
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 KIND = "nasprune.kind"
@@ -77,11 +80,11 @@ class StudyRuns:
         """MLflow's id of each trial's run, by trial, as far as they are delivered."""
         return dict(self._trials)
 
-    def deliver(self, entry: Entry) -> None:
-        """Write what an entry of the outbox tells.
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """Write what entries of the outbox tell; what is done already changes nothing.
 
         Raises:
-            ArtifactError: If the entry, or a file that it names, does not fit what is tracked.
+            ArtifactError: If an entry, or a file that it names, does not fit what is tracked.
             MlflowException: If the store refuses, or is away; so do errors of `requests`.
         """
         kinds: dict[str, Callable[..., None]] = {
@@ -89,25 +92,32 @@ class StudyRuns:
             "study_metrics": self._study_metrics,
             "study_ended": self._end_study,
             "trial_started": self._start_trial,
-            "trial_metrics": self._trial_metrics,
             "trial_ended": self._end_trial,
             "point": self._point,
             "board": self._board,
             "front": self._front,
         }
-        if entry.kind not in kinds:
-            raise ArtifactError(
-                f"{self._directory} holds an entry '{entry.kind}' for tracking; expected one of {', '.join(kinds)}; "
-                "go on with the version that wrote it"
-            )
-        kinds[entry.kind](entry.time_ms, **entry.body)
+        epochs: dict[str, list[_Values]] = {}
+        for entry in entries:
+            if entry.kind == "trial_metrics":
+                values = (entry.body["step"], entry.body["metrics"], entry.time_ms)
+                epochs.setdefault(entry.body["trial"], []).append(values)
+            elif entry.kind in kinds:
+                kinds[entry.kind](entry.time_ms, **entry.body)
+            else:
+                raise ArtifactError(
+                    f"{self._directory} holds an entry '{entry.kind}' for tracking; expected one of "
+                    f"{', '.join(kinds)}; go on with the version that wrote it"
+                )
+        for trial, told in epochs.items():
+            self._log_metrics(self._trial(trial, told[0][2]), *told)
 
     def _start_study(self, time_ms: int) -> None:
         self._settle(time_ms)
         self._go_on(self.study_run)
 
     def _study_metrics(self, time_ms: int, step: int, metrics: Mapping[str, float]) -> None:
-        self._log_metrics(self.study_run, step, metrics, time_ms)
+        self._log_metrics(self.study_run, (step, metrics, time_ms))
 
     def _end_study(self, time_ms: int, status: Status) -> None:
         self._settle(time_ms)
@@ -118,9 +128,6 @@ class StudyRuns:
         self._set_params(run_id, f"trial {trial} of study {self._study}", params)
         self._go_on(run_id)
 
-    def _trial_metrics(self, time_ms: int, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        self._log_metrics(self._trial(trial, time_ms), step, metrics, time_ms)
-
     def _end_trial(self, time_ms: int, trial: str, status: Status) -> None:
         self._end(self._trial(trial, time_ms), status, time_ms)
 
@@ -128,7 +135,7 @@ class StudyRuns:
         run_id, directory = self._trial(trial, time_ms), self._directory / folder
         run = self._client.get_run(run_id)
         log_point(self._client, run, directory, study=self._study, step=step, time_ms=time_ms)
-        self._log_metrics(run_id, step, {"hypervolume": hypervolume}, time_ms)
+        self._log_metrics(run_id, (step, {"hypervolume": hypervolume}, time_ms))
         # MLflow's list of runs shows names first and metrics far to the right.
         name = f"{trial}: {hypervolume:.3f}, down to {read_record(directory)['macs_ratio']:.1%} MACs"
         self._client.update_run(run_id, name=name)
@@ -239,19 +246,29 @@ class StudyRuns:
             }
         return self._logged[run_id]
 
-    def _log_metrics(self, run_id: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+    def _log_metrics(self, run_id: str, *told: _Values) -> None:
+        """Log what was told of steps; the first value of a metric at a step stays."""
         known = self._known(run_id)
-        fresh = {key: value for key, value in metrics.items() if (key, step) not in known}
-        if fresh:
-            # Under the time at which it was said: a row that a server took and did not confirm is the same row again.
-            rows = [Metric(key, value, time_ms, step) for key, value in fresh.items()]
+        fresh: dict[tuple[str, int], Metric] = {}
+        for step, metrics, time_ms in told:
+            for key, value in metrics.items():
+                if (key, step) not in known:
+                    # Under the time at which it was said: a row that a server took and did not confirm is the same
+                    # row again.
+                    fresh.setdefault((key, step), Metric(key, value, time_ms, step))
+        for rows in _batches(list(fresh.values())):
             self._client.log_batch(run_id, metrics=rows)
-            known.update((key, step) for key in fresh)
+            known.update((row.key, row.step) for row in rows)
 
 
 def texts(params: Mapping[str, Any]) -> dict[str, str]:
     """Parameters as MLflow keeps them."""
     return {key: str(value) for key, value in params.items()}
+
+
+def _batches(rows: list[Metric]) -> Iterator[list[Metric]]:
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
 
 
 def _empty(run: Run) -> bool:

@@ -89,7 +89,8 @@ def test_stopped_run_goes_on_to_the_same_result(dense, data, pruned, tmp_path, p
     epochs = []
     resumed = run(dense, data, Session(tmp_path, lambda p: epochs.append((p.phase, p.epoch)), seconds_between=0))
     expected = [("search", 1), ("search", 2), ("tune", 1), ("tune", 2)]
-    assert epochs == expected[expected.index((phase, 1)) + 1 :]  # nothing is done twice
+    told_again = {"search": [("search", 1)], "tune": [("search", 2), ("tune", 1)]}[phase]  # the last of each phase
+    assert epochs == told_again + expected[expected.index((phase, 1)) + 1 :]  # nothing is done twice
     assert same(pruned, resumed)
 
 

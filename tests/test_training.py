@@ -123,6 +123,26 @@ def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
     assert (tmp_path / "phase.safetensors").exists()
 
 
+def test_an_epoch_that_nobody_heard_of_is_told_again(tmp_path):
+    """A checkpoint comes before its report, so the report may be lost in a kill; its metrics are in the checkpoint."""
+    state, told = State(modules={"n": nn.Linear(2, 2)}), []
+
+    def killed(progress: Progress) -> None:
+        told.append(progress)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    def train(epoch: int) -> dict[str, float]:
+        return {"loss": epoch / 3}
+
+    with pytest.raises(KeyboardInterrupt):
+        Session(tmp_path, killed).run("phase", 2, train, state)
+    again = []
+    Session(tmp_path, again.append).run("phase", 3, train, state)
+    assert (again[0].epoch, again[0].metrics) == (told[-1].epoch, told[-1].metrics)
+    assert [progress.epoch for progress in again] == [2, 3]
+
+
 def test_foreign_and_damaged_checkpoints_are_refused(tmp_path):
     state = State(modules={"n": nn.Linear(2, 2)})
     Session(tmp_path, identity="one").run("phase", 1, lambda _: {}, state)

@@ -20,8 +20,8 @@ from sweep import delivery, mlflow_client, tracking
 from sweep.logged_models import find_model
 from sweep.mlflow_client import default_uri, quiet
 from sweep.tracking import Tracker
+from tests.servers import Gate, Server
 from tests.sweep.example_points import write_point
-from tests.sweep.servers import Gate, Server
 from tests.sweep.tracked import FRONT, Make, check_model, everything, whole_study
 
 
@@ -56,11 +56,15 @@ def test_while_the_store_is_away_a_study_goes_on(make: Make, tmp_path: Path, mon
         after = int(time.time() * 1000)
         assert tracker.undelivered == 203
         assert not tracker.run_ids
+    asked = []
+    log_batch = MlflowClient.log_batch
+    monkeypatch.setattr(MlflowClient, "log_batch", lambda *a, **k: (asked.append(a), log_batch(*a, **k))[1])
     assert caplog.text.count("does not answer; the study goes on") == 1
     assert "203 entries are not in MLflow" in caplog.text
     assert "secret" not in caplog.text
     assert tracker.wait(60)
     assert tracker.undelivered == 0
+    assert len(asked) <= 5, "what waited is told together"
     state = everything(MlflowClient(default_uri(tmp_path)))
     run = state["runs"][tracker.run_ids["t000"]]
     assert [row[:2] for row in run["history"]["loss"]] == [(step, float(step)) for step in range(200)]
@@ -121,6 +125,31 @@ def test_what_a_store_refuses_is_one_line_without_secrets(make: Make, tmp_path: 
     assert again.wait(60)
     history = everything(MlflowClient(default_uri(tmp_path)))["runs"][again.run_ids["t000"]]["history"]
     assert [row[:2] for row in history["loss"]] == [(1, 0.5)]
+
+
+def test_of_what_is_told_together_only_the_refused_is_refused(make: Make, tmp_path: Path, monkeypatch):
+    tracker = make()
+    assert tracker.wait(60)
+    log_batch = MlflowClient.log_batch
+
+    def picky(self, run_id, metrics=(), **more):
+        if any(metric.value == 3 for metric in metrics):
+            raise MlflowException("not this one")
+        log_batch(self, run_id, metrics=metrics, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", lambda *_a, **_k: (_ for _ in ()).throw(requests.ConnectionError()))
+        for step in range(6):
+            tracker.trial_metrics("t000", step, {"loss": step})
+        assert not tracker.wait(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", picky)
+        with pytest.raises(SettingsError, match="not this one"):
+            tracker.wait(60)
+    again = make()
+    assert again.wait(60)
+    history = everything(MlflowClient(default_uri(tmp_path)))["runs"][again.run_ids["t000"]]["history"]
+    assert sorted(row[:2] for row in history["loss"]) == [(step, step) for step in range(6)]
 
 
 def test_a_refusal_reaches_a_call_that_says_something(make: Make, monkeypatch):
@@ -209,20 +238,20 @@ def test_a_slow_server_holds_up_no_call(tmp_path: Path, server: Server, monkeypa
         tracker = tracker_of(gate.uri, "slow", tmp_path)
         assert tracker.wait(60)
         gate.open.clear()
-        for step in range(1, 101):
+        for step in range(1, 31):
             tracker.trial_metrics("t000", step, {"loss": 1 / step})
-        tracker.point("t000", point, step=100, hypervolume=0.5)
+        tracker.point("t000", point, step=30, hypervolume=0.5)
         tracker.trial_ended("t000", "FINISHED")
         monkeypatch.setattr(tracking, "_LAST", 0.1)
         tracker.study_ended("FINISHED")
-        assert tracker.undelivered == 103
-        assert "103 entries are not in MLflow" in caplog.text
+        assert tracker.undelivered == 33
+        assert "33 entries are not in MLflow" in caplog.text
         assert f"{gate.uri} does not answer in time" in caplog.text
         gate.open.set()
         assert tracker.wait(60)
         with quiet():
             run = everything(MlflowClient(server.uri), "slow")["runs"][tracker.run_ids["t000"]]
-        assert [row[:2] for row in run["history"]["loss"]] == [(step, 1 / step) for step in range(1, 101)]
+        assert [row[:2] for row in run["history"]["loss"]] == [(step, 1 / step) for step in range(1, 31)]
         assert run["status"] == "FINISHED"
         tracker.close()
         gate.shutdown()

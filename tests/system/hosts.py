@@ -264,7 +264,7 @@ def _do(*command: str | Path) -> None:
     assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stderr.strip()}"
 
 
-def _wait_for(ready, what: str, seconds: float = 20) -> None:
+def _wait_for(ready, what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
