@@ -34,15 +34,18 @@ from sweep.cluster import prepare_environment
 from sweep.settings import StudySettings
 
 prepare_environment()
+os.environ["RAY_worker_niceness"] = "0"  # here they share cores with the driver, and its neighbours would starve them
 
 import ray  # noqa: E402  # reads the environment when it is imported
 import sleeping  # noqa: E402
+from ray import tune  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from sweep import schedule, study  # noqa: E402
+from sweep import study  # noqa: E402
+from sweep.delivery import Delivery  # noqa: E402
 from sweep.schedule import Follower  # noqa: E402
 from sweep.searcher import OptunaSearcher  # noqa: E402
-from sweep.tracking import Tracker  # noqa: E402
+from sweep.study_runs import StudyRuns  # noqa: E402
 
 Row = dict[str, Any]
 MARKS = (100, 500, 2000)
@@ -50,20 +53,11 @@ PARTS: dict[str, tuple[object, str]] = {
     "suggest": (OptunaSearcher, "suggest"),
     "tell": (OptunaSearcher, "on_trial_complete"),
     "result": (Follower, "on_trial_result"),
-    "metrics": (Tracker, "trial_metrics"),
-    "point": (Tracker, "point"),
     "show": (study, "write_front"),
+    "say": (Delivery, "say"),
+    "deliver": (StudyRuns, "deliver"),
 }
 """What is timed in the driver, by the word in the table."""
-
-
-class Sleeping(StudySettings):
-    """A study's settings that reach the workers as plain values: with their own class would come torch."""
-
-    plain: dict[str, Any]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (Sleeping.plain,)
 
 
 class Recorder:
@@ -91,7 +85,7 @@ class Meter:
     def __init__(self, record: Recorder, points: Path) -> None:
         self._record, self._points = record, points
         self._spent: dict[str, list[float]] = {name: [] for name in PARTS}
-        self._over = 0
+        self._over = self._waiting = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -114,8 +108,8 @@ class Meter:
                 self._spent[name].append(spent)
             else:
                 self._spent.setdefault("asked in vain", []).append(spent)
-            if name == "tell":
-                self._over += 1
+            self._over += name == "tell"
+            self._waiting += (name == "say") - (name == "deliver")
             return given
 
         return timed
@@ -128,6 +122,7 @@ class Meter:
             self._record(
                 "sample",
                 over=self._over,
+                waiting=self._waiting,
                 rss=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"),
                 cpu=time.process_time(),
                 spent=spent,
@@ -142,16 +137,16 @@ def simulate(options: argparse.Namespace) -> None:
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    settings = Sleeping(
-        study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
+    settings = StudySettings(
+        study="scale", storage=out.absolute(), trials=options.trials, scenes_per_class=10, image_size=32,
         dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
     )  # fmt: skip
-    shared = settings.root / "shared"
+    shared = settings.directory.parent / "shared"
     data = load(settings.data_settings(), shared / "data")
     dense = obtain_dense(
         shared / "dense", settings.dense_settings(len(data.classes)), data, choose_compute("cpu", threads=1)
     )
-    Sleeping.plain = {
+    plain = {
         "plan": plan(settings),
         "directory": str(settings.directory),
         "budgets": settings.budgets,
@@ -160,7 +155,9 @@ def simulate(options: argparse.Namespace) -> None:
         "record": dict(dense.record),
         "files": {"model.onnx": small_model(), "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
     }
-    schedule.run_trial = sleeping.sleep_through
+    # What real trials are given stays here: with its classes torch would come into every worker.
+    with_parameters = tune.with_parameters
+    tune.with_parameters = lambda *_, **__: with_parameters(sleeping.sleep_through, study=plain)
     cluster = Cluster()
     for _ in range(options.nodes):
         cluster.add_node(num_gpus=options.gpus, num_cpus=options.gpus, object_store_memory=80 * 2**20)
@@ -264,9 +261,8 @@ NAMES = {
     "asked in vain": "asked in vain",
     "tell": "tell",
     "result": "result",
-    "metrics": "track an epoch",
-    "point": "track a point",
     "show": "front shown",
+    "deliver": "deliver to MLflow",
 }
 WORDS = [f"{word}, ms × times a trial" for word in NAMES.values()]
 
