@@ -34,7 +34,7 @@ from sweep.cluster import prepare_environment
 from sweep.settings import StudySettings
 
 prepare_environment()
-os.environ["RAY_worker_niceness"] = "0"  # here they share cores with the driver, and its neighbours would starve them
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # they share two cores with the driver here
 
 import ray  # noqa: E402  # reads the environment when it is imported
 import sleeping  # noqa: E402
@@ -164,6 +164,7 @@ def simulate(options: argparse.Namespace) -> None:
     ray.init(address=cluster.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     record = Recorder(out / "rows.jsonl")
     try:
+        warm_up(options.nodes * options.gpus, out.absolute() / "warm")
         record(
             "study", trials=options.trials, seconds=options.seconds, nodes=options.nodes, gpus=options.gpus,
             epochs=options.epochs * len(settings.budgets), budgets=len(settings.budgets), machine=machine(),
@@ -175,6 +176,20 @@ def simulate(options: argparse.Namespace) -> None:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def warm_up(places: int, folder: Path) -> None:
+    """Start the workers' processes and let them import what trials need: on one machine that takes minutes."""
+
+    def imported() -> None:
+        (folder / f"{sleeping.__name__}-{os.getpid()}").touch()
+        deadline = time.monotonic() + 300
+        while len(list(folder.iterdir())) < places and time.monotonic() < deadline:
+            time.sleep(1.0)  # each in a process of its own
+
+    folder.mkdir()
+    task = ray.remote(imported).options(num_cpus=1, max_calls=0)
+    ray.get([task.remote() for _ in range(places)])
 
 
 def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
@@ -218,53 +233,60 @@ def show(out: Path) -> None:
     about = next(row for row in rows if row["kind"] == "study")
     samples = [row for row in rows if row["kind"] == "sample"]
     records = [json.loads(path.read_text()) for path in out.glob("scale/points/[!.]*/point.json")]
-    last = {}
-    for record in sorted(records, key=lambda r: len(r["slept"])):
-        last[record["trial"]] = record["slept"]
+    slept = {r["trial"]: r["slept"] for r in sorted(records, key=lambda r: len(r["slept"]))}
+    trials = list(slept.values())
     places = about["nodes"] * about["gpus"]
     print(
         f"{about['nodes']} nodes of {about['gpus']} GPUs, declared; all on one machine of {about['machine']}; commit "
         f"{about['commit']}; trials of {about['seconds']:g} s, {about['epochs']} epochs, {about['budgets']} points"
     )
-    begun = min(slept[0][0] for slept in last.values())
-    ended = max(slept[-1][1] for slept in last.values())
-    full, starved = steady(list(last.values()), places)
-    whole = [slept for slept in last.values() if len(slept) == about["epochs"]]
+    begun = min(trial[0][0] for trial in trials)
+    ended = max(trial[-1][1] for trial in trials)
+    full, starved = steady(trials, about["epochs"], places)
+    whole = [trial for trial in trials if len(trial) == about["epochs"]]
     print(
         f"{len(whole)} trials in {ended - begun:.0f} s: {3600 * len(whole) / (ended - begun):.0f} an hour (at most "
-        f"{3600 * places / about['seconds']:.0f}); idle {idle(last.values(), begun, ended, places):.1%} of the "
-        f"GPU-seconds, {idle(last.values(), full, starved, places):.1%} between the first full house and the last start"
+        f"{3600 * places / about['seconds']:.0f}); idle {idle(trials, begun, ended, places):.1%} of the "
+        f"GPU-seconds, {idle(trials, full, starved, places):.1%} from the {places}th end to the last start"
     )
-    print("\n| trials over | idle GPUs | driver RSS, MB | driver CPU a trial, ms | " + " | ".join(WORDS) + " |")
-    print("|---|" + "---|" * (len(WORDS) + 3))
+    print(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     before = 0
     for mark in [*(mark for mark in MARKS if mark < len(whole)), len(whole)]:
         # What is told of a mark is of the last fifth of the trials up to it.
         since = max(before, int(0.8 * mark))
-        part = [row for row in samples if since <= row["over"] <= mark] or samples[-1:]
+        begin = next(place for place, row in enumerate(samples) if row["over"] >= since)
+        end = next((place for place, row in enumerate(samples) if row["over"] >= mark), len(samples) - 1)
+        part = samples[min(begin, end - 1) : end + 1]
         first, final = part[0], part[-1]
-        trials = max(1, final["over"] - first["over"])
-        spent = {word: [s for row in part[1:] for s in row["spent"].get(name, [])] for name, word in NAMES.items()}
+        ended_here = max(1, final["over"] - first["over"])
+        spent = {name: [s for row in part[1:] for s in row["spent"].get(name, [])] for name in PARTS}
+        drawn = [s for row in samples[:end] for s in row["spent"]["show"]][-1:]
         cells = [
-            f"{mark}",
-            f"{idle(last.values(), max(first['at'], full), min(final['at'], starved), places):.1%}",
-            f"{final['rss'] / 1e6:.0f}",
-            f"{1000 * (final['cpu'] - first['cpu']) / trials:.0f}",
-            *(f"{1000 * statistics.median(s):.1f} × {len(s) / trials:.2f}" if s else "" for s in spent.values()),
+            mark,
+            f"{idle(trials, max(first['at'], full), min(final['at'], starved), places):.1%}",
+            round(final["rss"] / 1e6),
+            round(1000 * (final["cpu"] - first["cpu"]) / ended_here),
+            milliseconds(spent["suggest"], len(spent["suggest"])),
+            milliseconds(spent["tell"], len(spent["tell"])),
+            milliseconds(spent["result"], ended_here),
+            milliseconds(drawn, 1),
+            milliseconds(spent["deliver"], len(spent["deliver"])),
+            final["waiting"],
+            f"{statistics.mean(row['load'] for row in part):.0f}",
         ]
-        print(f"| {' | '.join(cells)} |")
+        print(f"| {' | '.join(map(str, cells))} |")
         before = mark
 
 
-NAMES = {
-    "suggest": "suggest",
-    "asked in vain": "asked in vain",
-    "tell": "tell",
-    "result": "result",
-    "show": "front shown",
-    "deliver": "deliver to MLflow",
-}
-WORDS = [f"{word}, ms × times a trial" for word in NAMES.values()]
+COLUMNS = (
+    "trials over", "idle GPUs", "driver RSS, MB", "driver CPU a trial, ms", "suggest, ms", "tell, ms",
+    "all results of a trial, ms", "front shown, ms", "an entry to MLflow, ms", "entries waiting", "load",
+)  # fmt: skip
+
+
+def milliseconds(spent: Sequence[float], times: int) -> str:
+    """What it took on average."""
+    return f"{1000 * sum(spent) / times:.0f}" if spent else ""
 
 
 def idle(slept: Sequence[Sequence[tuple[float, float]]], begun: float, ended: float, places: int) -> float:
@@ -273,10 +295,10 @@ def idle(slept: Sequence[Sequence[tuple[float, float]]], begun: float, ended: fl
     return 1 - busy / (places * max(1e-9, ended - begun))
 
 
-def steady(slept: Sequence[Sequence[tuple[float, float]]], places: int) -> tuple[float, float]:
-    """When as many trials as there are places had begun, and when the last one began."""
-    starts = sorted(trial[0][0] for trial in slept)
-    return starts[min(places, len(starts)) - 1], starts[-1]
+def steady(slept: Sequence[Sequence[tuple[float, float]]], epochs: int, places: int) -> tuple[float, float]:
+    """From when as many trials as there are places had ended, processes had started and all, to when the last began."""
+    ends = sorted(trial[-1][1] for trial in slept if len(trial) == epochs)
+    return ends[min(places, len(ends)) - 1], max(trial[0][0] for trial in slept)
 
 
 def main() -> None:
