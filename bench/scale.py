@@ -138,10 +138,10 @@ def simulate(options: argparse.Namespace) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     settings = StudySettings(
-        study="scale", storage=out.absolute(), trials=options.trials, scenes_per_class=10, image_size=32,
+        study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
         dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
     )  # fmt: skip
-    shared = settings.directory.parent / "shared"
+    shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
     dense = obtain_dense(
         shared / "dense", settings.dense_settings(len(data.classes)), data, choose_compute("cpu", threads=1)
