@@ -139,7 +139,7 @@ def simulate(options: argparse.Namespace) -> None:
     out.mkdir(parents=True)
     settings = StudySettings(
         study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
-        dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
+        dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, board="none", cpus_per_trial=1,
     )  # fmt: skip
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
@@ -188,7 +188,7 @@ def warm_up(places: int, folder: Path) -> None:
             time.sleep(1.0)  # each in a process of its own
 
     folder.mkdir()
-    task = ray.remote(imported).options(num_cpus=1, max_calls=0)
+    task = ray.remote(imported).options(num_cpus=1)
     ray.get([task.remote() for _ in range(places)])
 
 
