@@ -153,7 +153,10 @@ def simulate(options: argparse.Namespace) -> None:
         "seconds": options.seconds / (options.epochs * len(settings.budgets)),
         "jitter": options.jitter,
         "record": dict(dense.record),
-        "files": {"model.onnx": small_model(), "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
+        "files": {
+            "model.onnx": small_model(len(data.classes), settings.image_size),
+            "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}",
+        },
     }
     # What real trials are given stays here: with its classes torch would come into every worker.
     with_parameters = tune.with_parameters
@@ -207,12 +210,20 @@ def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
     return planned
 
 
-def small_model() -> bytes:
-    """An ONNX file of a hundred bytes."""
-    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("image", "logits")]
-    node = onnx.helper.make_node("Identity", ["image"], ["logits"])
-    graph = onnx.helper.make_graph([node], "small", values[:1], values[1:])
-    return bytes(onnx.helper.make_model(graph).SerializeToString())
+def small_model(classes: int, side: int) -> bytes:
+    """An ONNX file of some hundred bytes that takes images and gives logits."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    image = helper.make_tensor_value_info("image", kind, ["batch", 3, side, side])
+    logits = helper.make_tensor_value_info("logits", kind, ["batch", classes])
+    weights = helper.make_tensor("weights", kind, [3, classes], [0.0] * 3 * classes)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(nodes, "small", [image], [logits], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
 
 
 def machine() -> str:
