@@ -34,15 +34,18 @@ from sweep.cluster import prepare_environment
 from sweep.settings import StudySettings
 
 prepare_environment()
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # they share two cores with the driver here
 
 import ray  # noqa: E402  # reads the environment when it is imported
 import sleeping  # noqa: E402
+from ray import tune  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from sweep import schedule, study  # noqa: E402
+from sweep import study  # noqa: E402
+from sweep.delivery import Delivery  # noqa: E402
 from sweep.schedule import Follower  # noqa: E402
 from sweep.searcher import OptunaSearcher  # noqa: E402
-from sweep.tracking import Tracker  # noqa: E402
+from sweep.study_runs import StudyRuns  # noqa: E402
 
 Row = dict[str, Any]
 MARKS = (100, 500, 2000)
@@ -50,20 +53,11 @@ PARTS: dict[str, tuple[object, str]] = {
     "suggest": (OptunaSearcher, "suggest"),
     "tell": (OptunaSearcher, "on_trial_complete"),
     "result": (Follower, "on_trial_result"),
-    "metrics": (Tracker, "trial_metrics"),
-    "point": (Tracker, "point"),
     "show": (study, "write_front"),
+    "say": (Delivery, "say"),
+    "deliver": (StudyRuns, "deliver"),
 }
 """What is timed in the driver, by the word in the table."""
-
-
-class Sleeping(StudySettings):
-    """A study's settings that reach the workers as plain values: with their own class would come torch."""
-
-    plain: dict[str, Any]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (Sleeping.plain,)
 
 
 class Recorder:
@@ -91,7 +85,7 @@ class Meter:
     def __init__(self, record: Recorder, points: Path) -> None:
         self._record, self._points = record, points
         self._spent: dict[str, list[float]] = {name: [] for name in PARTS}
-        self._over = 0
+        self._over = self._waiting = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -114,8 +108,8 @@ class Meter:
                 self._spent[name].append(spent)
             else:
                 self._spent.setdefault("asked in vain", []).append(spent)
-            if name == "tell":
-                self._over += 1
+            self._over += name == "tell"
+            self._waiting += (name == "say") - (name == "deliver")
             return given
 
         return timed
@@ -128,6 +122,7 @@ class Meter:
             self._record(
                 "sample",
                 over=self._over,
+                waiting=self._waiting,
                 rss=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"),
                 cpu=time.process_time(),
                 spent=spent,
@@ -142,33 +137,37 @@ def simulate(options: argparse.Namespace) -> None:
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    settings = Sleeping(
+    settings = StudySettings(
         study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
-        dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, device="auto", cpus_per_trial=1,
-        tracking_uri=options.tracking_uri,
+        dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, board="none", cpus_per_trial=1,
     )  # fmt: skip
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
     dense = obtain_dense(
         shared / "dense", settings.dense_settings(len(data.classes)), data, choose_compute("cpu", threads=1)
     )
-    Sleeping.plain = {
+    plain = {
         "plan": plan(settings),
         "directory": str(settings.directory),
         "budgets": settings.budgets,
         "seconds": options.seconds / (options.epochs * len(settings.budgets)),
         "jitter": options.jitter,
         "record": dict(dense.record),
-        "files": {"model.onnx": small_model(), "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}"},
+        "files": {
+            "model.onnx": small_model(len(data.classes), settings.image_size),
+            "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}",
+        },
     }
-    schedule.run_trial = sleeping.sleep_through
-    study.measure_files = lambda *_: None  # there is no network in these points to be measured
+    # What real trials are given stays here: with its classes torch would come into every worker.
+    with_parameters = tune.with_parameters
+    tune.with_parameters = lambda *_, **__: with_parameters(sleeping.sleep_through, study=plain)
     cluster = Cluster()
     for _ in range(options.nodes):
         cluster.add_node(num_gpus=options.gpus, num_cpus=options.gpus, object_store_memory=80 * 2**20)
     ray.init(address=cluster.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     record = Recorder(out / "rows.jsonl")
     try:
+        warm_up(options.nodes * options.gpus, out.absolute() / "warm")
         record(
             "study", trials=options.trials, seconds=options.seconds, nodes=options.nodes, gpus=options.gpus,
             epochs=options.epochs * len(settings.budgets), budgets=len(settings.budgets), machine=machine(),
@@ -180,6 +179,20 @@ def simulate(options: argparse.Namespace) -> None:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def warm_up(places: int, folder: Path) -> None:
+    """Start the workers' processes and let them import what trials need: on one machine that takes minutes."""
+
+    def imported() -> None:
+        (folder / f"{sleeping.__name__}-{os.getpid()}").touch()
+        deadline = time.monotonic() + 300
+        while len(list(folder.iterdir())) < places and time.monotonic() < deadline:
+            time.sleep(1.0)  # each in a process of its own
+
+    folder.mkdir()
+    task = ray.remote(imported).options(num_cpus=1)
+    ray.get([task.remote() for _ in range(places)])
 
 
 def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
@@ -197,12 +210,20 @@ def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
     return planned
 
 
-def small_model() -> bytes:
-    """An ONNX file of a hundred bytes."""
-    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("image", "logits")]
-    node = onnx.helper.make_node("Identity", ["image"], ["logits"])
-    graph = onnx.helper.make_graph([node], "small", values[:1], values[1:])
-    return bytes(onnx.helper.make_model(graph).SerializeToString())
+def small_model(classes: int, side: int) -> bytes:
+    """An ONNX file of some hundred bytes that takes images and gives logits."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    image = helper.make_tensor_value_info("image", kind, ["batch", 3, side, side])
+    logits = helper.make_tensor_value_info("logits", kind, ["batch", classes])
+    weights = helper.make_tensor("weights", kind, [3, classes], [0.0] * 3 * classes)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(nodes, "small", [image], [logits], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
 
 
 def machine() -> str:
@@ -223,54 +244,60 @@ def show(out: Path) -> None:
     about = next(row for row in rows if row["kind"] == "study")
     samples = [row for row in rows if row["kind"] == "sample"]
     records = [json.loads(path.read_text()) for path in out.glob("scale/points/[!.]*/point.json")]
-    last = {}
-    for record in sorted(records, key=lambda r: len(r["slept"])):
-        last[record["trial"]] = record["slept"]
+    slept = {r["trial"]: r["slept"] for r in sorted(records, key=lambda r: len(r["slept"]))}
+    trials = list(slept.values())
     places = about["nodes"] * about["gpus"]
     print(
         f"{about['nodes']} nodes of {about['gpus']} GPUs, declared; all on one machine of {about['machine']}; commit "
         f"{about['commit']}; trials of {about['seconds']:g} s, {about['epochs']} epochs, {about['budgets']} points"
     )
-    begun = min(slept[0][0] for slept in last.values())
-    ended = max(slept[-1][1] for slept in last.values())
-    full, starved = steady(list(last.values()), places)
-    whole = [slept for slept in last.values() if len(slept) == about["epochs"]]
+    begun = min(trial[0][0] for trial in trials)
+    ended = max(trial[-1][1] for trial in trials)
+    full, starved = steady(trials, about["epochs"], places)
+    whole = [trial for trial in trials if len(trial) == about["epochs"]]
     print(
         f"{len(whole)} trials in {ended - begun:.0f} s: {3600 * len(whole) / (ended - begun):.0f} an hour (at most "
-        f"{3600 * places / about['seconds']:.0f}); idle {idle(last.values(), begun, ended, places):.1%} of the "
-        f"GPU-seconds, {idle(last.values(), full, starved, places):.1%} between the first full house and the last start"
+        f"{3600 * places / about['seconds']:.0f}); idle {idle(trials, begun, ended, places):.1%} of the "
+        f"GPU-seconds, {idle(trials, full, starved, places):.1%} from the {places}th end to the last start"
     )
-    print("\n| trials over | idle GPUs | driver RSS, MB | driver CPU a trial, ms | " + " | ".join(WORDS) + " |")
-    print("|---|" + "---|" * (len(WORDS) + 3))
+    print(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     before = 0
     for mark in [*(mark for mark in MARKS if mark < len(whole)), len(whole)]:
         # What is told of a mark is of the last fifth of the trials up to it.
         since = max(before, int(0.8 * mark))
-        part = [row for row in samples if since <= row["over"] <= mark] or samples[-1:]
+        begin = next(place for place, row in enumerate(samples) if row["over"] >= since)
+        end = next((place for place, row in enumerate(samples) if row["over"] >= mark), len(samples) - 1)
+        part = samples[min(begin, end - 1) : end + 1]
         first, final = part[0], part[-1]
-        trials = max(1, final["over"] - first["over"])
-        spent = {word: [s for row in part[1:] for s in row["spent"].get(name, [])] for name, word in NAMES.items()}
+        ended_here = max(1, final["over"] - first["over"])
+        spent = {name: [s for row in part[1:] for s in row["spent"].get(name, [])] for name in PARTS}
+        drawn = [s for row in samples[:end] for s in row["spent"]["show"]][-1:]
         cells = [
-            f"{mark}",
-            f"{idle(last.values(), max(first['at'], full), min(final['at'], starved), places):.1%}",
-            f"{final['rss'] / 1e6:.0f}",
-            f"{1000 * (final['cpu'] - first['cpu']) / trials:.0f}",
-            *(f"{1000 * statistics.median(s):.1f} × {len(s) / trials:.2f}" if s else "" for s in spent.values()),
+            mark,
+            f"{idle(trials, max(first['at'], full), min(final['at'], starved), places):.1%}",
+            round(final["rss"] / 1e6),
+            round(1000 * (final["cpu"] - first["cpu"]) / ended_here),
+            milliseconds(spent["suggest"], len(spent["suggest"])),
+            milliseconds(spent["tell"], len(spent["tell"])),
+            milliseconds(spent["result"], ended_here),
+            milliseconds(drawn, 1),
+            milliseconds(spent["deliver"], len(spent["deliver"])),
+            final["waiting"],
+            f"{statistics.mean(row['load'] for row in part):.0f}",
         ]
-        print(f"| {' | '.join(cells)} |")
+        print(f"| {' | '.join(map(str, cells))} |")
         before = mark
 
 
-NAMES = {
-    "suggest": "suggest",
-    "asked in vain": "asked in vain",
-    "tell": "tell",
-    "result": "result",
-    "metrics": "track an epoch",
-    "point": "track a point",
-    "show": "front shown",
-}
-WORDS = [f"{word}, ms × times a trial" for word in NAMES.values()]
+COLUMNS = (
+    "trials over", "idle GPUs", "driver RSS, MB", "driver CPU a trial, ms", "suggest, ms", "tell, ms",
+    "all results of a trial, ms", "front shown, ms", "an entry to MLflow, ms", "entries waiting", "load",
+)  # fmt: skip
+
+
+def milliseconds(spent: Sequence[float], times: int) -> str:
+    """What it took on average."""
+    return f"{1000 * sum(spent) / times:.0f}" if spent else ""
 
 
 def idle(slept: Sequence[Sequence[tuple[float, float]]], begun: float, ended: float, places: int) -> float:
@@ -279,10 +306,10 @@ def idle(slept: Sequence[Sequence[tuple[float, float]]], begun: float, ended: fl
     return 1 - busy / (places * max(1e-9, ended - begun))
 
 
-def steady(slept: Sequence[Sequence[tuple[float, float]]], places: int) -> tuple[float, float]:
-    """When as many trials as there are places had begun, and when the last one began."""
-    starts = sorted(trial[0][0] for trial in slept)
-    return starts[min(places, len(starts)) - 1], starts[-1]
+def steady(slept: Sequence[Sequence[tuple[float, float]]], epochs: int, places: int) -> tuple[float, float]:
+    """From when as many trials as there are places had ended, processes had started and all, to when the last began."""
+    ends = sorted(trial[-1][1] for trial in slept if len(trial) == epochs)
+    return ends[min(places, len(ends)) - 1], max(trial[0][0] for trial in slept)
 
 
 def main() -> None:
@@ -295,7 +322,6 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--gpus", type=int, default=4, help="of a node")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"))
-    parser.add_argument("--tracking-uri", help="of an MLflow server (default: SQLite in the folder)")
     parser.add_argument("--live", action="store_true", help="draw the live table, as in a terminal")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     options = parser.parse_args()

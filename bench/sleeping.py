@@ -12,28 +12,27 @@ from ray import tune
 from sweep.front import hypervolume
 
 
-def sleep_through(config: dict[str, Any], *, settings: dict[str, Any], ground: object) -> None:
+def sleep_through(config: dict[str, Any], *, study: dict[str, Any]) -> None:
     """Report and write what `sweep.trial.run_trial` does, after sleeping.
 
     Args:
         config: Of the trial; its explored settings decide what the points are worth.
-        settings: `plan`, what to sleep and report: for each budget its epochs; `directory` of the study; `record` and
+        study: `plan`, what to sleep and report: for each budget its epochs; `directory` of the study; `record` and
             `files` of every point; `budgets`; and for `jitter` a share by which trials differ in length.
-        ground: Not needed.
     """
     trial = config["trial"]
     number = int(trial[1:])
     # Equal trials would end all at once, which real ones do not.
-    pace = 1 + settings["jitter"] * (number * 0.618 % 1 - 0.5)
+    pace = 1 + study["jitter"] * (number * 0.618 % 1 - 0.5)
     luck = sum(value for value in config.values() if isinstance(value, float)) * 7919 % 1
-    points = Path(settings["directory"]) / "points"
+    points = Path(study["directory"]) / "points"
     slept: list[tuple[float, float]] = []
     ratios: list[float] = []
     accuracies: list[float] = []
-    for place, (budget, epochs) in enumerate(settings["plan"], start=1):
+    for place, (budget, epochs) in enumerate(study["plan"], start=1):
         for epoch in epochs:
             begun = time.time()
-            time.sleep(settings["seconds"] * pace)
+            time.sleep(study["seconds"] * pace)
             slept.append((begun, time.time()))
             tune.report({"finished": False, "trial": trial, "budget": budget, **epoch})
         name = f"{trial}-{budget * 100:g}pct"
@@ -41,11 +40,11 @@ def sleep_through(config: dict[str, Any], *, settings: dict[str, Any], ground: o
         accuracies.append(0.5 + 0.4 * budget**0.1 * (0.9 + 0.1 * luck))
         measures = {
             "budget": budget, "cost": "macs", "cost_ratio": ratios[-1], "macs_ratio": ratios[-1],
-            "macs": int(settings["record"]["macs"] * ratios[-1]), "val_accuracy": accuracies[-1],
+            "macs": int(study["record"]["macs"] * ratios[-1]), "val_accuracy": accuracies[-1],
             "recalibrated_val_accuracy": accuracies[-1], "test_accuracy": accuracies[-1], "polish_epochs": 0,
         }  # fmt: skip
-        record = {**settings["record"], **measures, "point": name, "trial": trial, "slept": slept}
-        _write(points / name, record, settings["files"])
+        record = {**study["record"], **measures, "point": name, "trial": trial, "slept": slept}
+        _write(points / name, record, study["files"])
         tune.report(
             {
                 **measures,
@@ -54,8 +53,8 @@ def sleep_through(config: dict[str, Any], *, settings: dict[str, Any], ground: o
                 "points": place,
                 "went_on": False,
                 "step": epochs[-1]["step"],
-                "hypervolume": hypervolume(ratios, accuracies, floor=min(settings["budgets"])),
-                "finished": place == len(settings["plan"]),
+                "hypervolume": hypervolume(ratios, accuracies, floor=min(study["budgets"])),
+                "finished": place == len(study["plan"]),
             }
         )
 
