@@ -194,7 +194,7 @@ class Host:
         """Plug its network cable in again."""
         _do("ip", "link", "set", self.plug, "up")
 
-    def ssh(self, command: str, *, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def ssh(self, command: str, *, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a command in a login shell, logged in over the network."""
         done = subprocess.run(
             ["ssh", "-i", self.network.key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
@@ -205,7 +205,7 @@ class Host:
         assert not check or done.returncode == 0, f"{command} on {self.name}: {done.stdout}{done.stderr}"
         return done
 
-    def shell(self, command: str, *, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def shell(self, command: str, *, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a command inside without the network, as somebody at its console."""
         done = subprocess.run(
             ["nsenter", "--target", str(self._first()), "--mount", "--net", "--pid", "--uts", "--ipc",

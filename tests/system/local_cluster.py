@@ -76,7 +76,7 @@ class LocalCluster:
         described["setup_commands"] = [INSTALL, *rest]
         return described
 
-    def ray(self, *words: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def ray(self, *words: str | Path, timeout: float = 500) -> subprocess.CompletedProcess[str]:
         """One of Ray's commands, in the project's folder; standard error is in the output."""
         return subprocess.run(
             ["ray", *map(str, words)], env=self._environment, cwd=ROOT, timeout=timeout, check=False, text=True,
