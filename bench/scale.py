@@ -191,7 +191,8 @@ def warm_up(places: int, folder: Path) -> None:
             time.sleep(1.0)  # each in a process of its own
 
     folder.mkdir()
-    task = ray.remote(imported).options(num_cpus=1)
+    # With a GPU, since Ray keeps processes of GPU work apart; without the limit of calls that ends them after one.
+    task = ray.remote(num_cpus=1, num_gpus=1, max_calls=0)(imported)
     ray.get([task.remote() for _ in range(places)])
 
 
