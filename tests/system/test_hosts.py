@@ -22,7 +22,7 @@ STUDY = "scenes-resnet10"
 # A trial takes a whole host, so three trials are on three hosts.
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "1",
-    "--tune-epochs", "1", "--budgets", "0.5,0.2", "--trials", "3", "--cpus-per-trial",
+    "--tune-epochs", "1", "--budgets", "0.5,0.2", "--trials", "3", "--board", "none", "--cpus-per-trial",
 )  # fmt: skip
 
 pytestmark = pytest.mark.system

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
-    "--tune-epochs", "1", "--budgets", "0.2,0.5", "--trials", "2",
+    "--tune-epochs", "1", "--budgets", "0.2,0.5", "--trials", "2", "--board", "none",
 )  # fmt: skip
 STUDY = "scenes-resnet10"
 DESCENDED = ["t000-20pct", "t000-50pct", "t001-20pct", "t001-50pct"]
@@ -47,7 +47,7 @@ def runs(storage: Path):
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("storage")
-    done = sweep(folder)
+    done = sweep(folder, "--board", "front")
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "output.txt").write_text(done.stdout)
     return folder
@@ -75,6 +75,25 @@ def test_study_leaves_a_front(storage):
     assert (storage / STUDY / "front.html").stat().st_size > 1e6  # it carries plotly
     # No pickle of ours or of Ray's stays behind.
     assert not [p for p in storage.rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+
+
+def test_points_of_the_front_have_files_for_the_board(storage):
+    front = front_of(storage)
+    client, tracked = runs(storage)
+    models = {
+        model.tags["nasprune.point"]: {metric.key: metric.value for metric in model.metrics}
+        for model in client.search_logged_models([tracked[0].info.experiment_id])
+    }
+    for point in [front["dense"], *front["points"]]:
+        measured = {key: value for key, value in point.items() if key.startswith(("float32_", "int8_"))}
+        assert bool(measured) == point.get("on_front", True)
+        if "point" in point:
+            files = {path.name for path in (storage / STUDY / point["artifact"]).glob("board*")}
+            assert files == ({"board.onnx", "board_int8.onnx", "board.json"} if measured else set())
+            assert measured.items() <= models[point["point"]].items()
+            assert not any("latency" in key for key in models[point["point"]]) or measured
+            logged = {file.path for file in client.list_artifacts(point["run_id"], f"points/{point['point']}")}
+            assert (f"points/{point['point']}/board_int8.onnx" in logged) == bool(measured)
 
 
 def test_study_is_tracked(storage):
