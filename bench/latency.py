@@ -21,6 +21,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -116,11 +117,9 @@ def candidate(
     )
 
 
-def timed(settings: NetworkSettings, candidates: list[Candidate], seconds: float) -> list[Row]:
-    """Time all in turn."""
-    image = np.random.default_rng(0).random((1, 3, settings.image_size, settings.image_size), dtype=np.float32)
-    sessions = [onnx_session(each.path, threads=1) for each in candidates]
-    times: list[list[float]] = [[] for _ in candidates]
+def time_in_turn(sessions: list[Any], image: npt.NDArray[np.float32], seconds: float) -> list[float]:
+    """Milliseconds of one run of each ONNX Runtime session: medians of ten runs in a row, round after round."""
+    times: list[list[float]] = [[] for _ in sessions]
     start = time.perf_counter()
     while not times[0] or time.perf_counter() - start < seconds:
         for session, kept in zip(sessions, times, strict=True):
@@ -129,7 +128,13 @@ def timed(settings: NetworkSettings, candidates: list[Candidate], seconds: float
                 session.run(["logits"], {"image": image})
                 if run >= WARM:
                     kept.append(time.perf_counter() - before)
-    medians = [1e3 * statistics.median(kept) for kept in times]
+    return [1e3 * statistics.median(kept) for kept in times]
+
+
+def timed(settings: NetworkSettings, candidates: list[Candidate], seconds: float) -> list[Row]:
+    """Time all in turn."""
+    image = np.random.default_rng(0).random((1, 3, settings.image_size, settings.image_size), dtype=np.float32)
+    medians = time_in_turn([onnx_session(each.path, threads=1) for each in candidates], image, seconds)
     return [
         {
             "network": settings.network, "size": settings.image_size, "way": each.way, "budget": each.budget,

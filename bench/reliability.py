@@ -311,7 +311,14 @@ def _worth_telling(line: str) -> bool:
 
 
 def _later(seconds: float, call: Callable[[], object]) -> None:
-    threading.Timer(seconds, call).start()
+    """Call in a thread that stays: a host ends with the thread that booted it."""
+
+    def wait() -> None:
+        time.sleep(seconds)
+        call()
+        threading.Event().wait()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
