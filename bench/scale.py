@@ -140,6 +140,7 @@ def simulate(options: argparse.Namespace) -> None:
     settings = StudySettings(
         study="scale", storage=str(out.absolute()), trials=options.trials, scenes_per_class=10, image_size=32,
         dense_epochs=1, search_epochs=1, tune_epochs=options.epochs - 1, growth=0.0, board="none", cpus_per_trial=1,
+        tracking_uri=options.tracking_uri,
     )  # fmt: skip
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
@@ -322,6 +323,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of search and tuning, reported at each budget")
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--gpus", type=int, default=4, help="of a node")
+    parser.add_argument("--tracking-uri", help="an MLflow server, in place of a store in OUT")
     parser.add_argument("--out", type=Path, default=Path("runs/scale"))
     parser.add_argument("--live", action="store_true", help="draw the live table, as in a terminal")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -25,7 +26,9 @@ class Ground:
     Attributes:
         dense: The dense network's folder.
         images: The packed images.
+        versions: What the driver runs, see `sweep.preflight.versions`.
     """
 
     dense: str
     images: Packed
+    versions: Mapping[str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -92,6 +91,22 @@ def check_nodes(storage: Path | None, places: Places, say: Callable[[str], None]
             problem = compare(str(nodes[node_id]["address"]), found, driver, str(storage))
             if problem:
                 raise SettingsError(problem)
+
+
+def check_this_node(driver: Mapping[str, str]) -> None:
+    """Make sure that a trial's node, which may have joined after the others were looked at, runs what the driver runs.
+
+    Args:
+        driver: The driver's `versions`.
+
+    Raises:
+        SettingsError: naming the node and what is wrong there.
+    """
+    import ray
+
+    problem = compare(ray.util.get_node_ip_address(), Seen(versions(), ""), driver, "")  # type: ignore[no-untyped-call]
+    if problem:
+        raise SettingsError(problem)
 
 
 def compare(address: str, found: Seen, driver: Mapping[str, str], storage: str) -> str:
@@ -187,8 +202,10 @@ def _look_at(storage: str, name: str) -> Callable[[], tuple[dict[str, str], str]
 
     def look() -> tuple[dict[str, str], str]:
         import hashlib
+        import importlib.metadata
         import importlib.util
         import pathlib
+        import platform
         import sys
         import time
         import uuid

@@ -24,7 +24,7 @@ from sweep.launched import wait_for_nodes
 from sweep.mlflow_client import connect
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
-from sweep.preflight import check_nodes
+from sweep.preflight import check_nodes, versions
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
@@ -130,7 +130,7 @@ def _run(
         f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
         f"validation accuracy {record['val_accuracy']:.1%}"
     )
-    ground = Ground(dense=dense.directory.name, images=images_of(data))
+    ground = Ground(dense=dense.directory.name, images=images_of(data), versions=versions())
     storage.fetch_folders(f"{study}/points")
     storage.fetch_database(f"{study}/{OPTUNA}")
 

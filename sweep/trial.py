@@ -14,6 +14,7 @@ from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
 from sweep.images import node_images
 from sweep.points import volume
+from sweep.preflight import check_this_node
 from sweep.settings import settings_hash
 
 if TYPE_CHECKING:
@@ -142,9 +143,11 @@ def trial_ground(settings: StudySettings, ground: Ground) -> tuple[Compute, Scen
     """What every trial stands on, on this node: device, images and the dense network.
 
     Raises:
+        SettingsError: if this node, which may have joined late, runs other code than the driver.
         DataError: if the images are not in the storage.
         ArtifactError: if the dense network is not.
     """
+    check_this_node(ground.versions)
     compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
     data = node_images(settings, ground.images)
     settings.place().fetch_folder(f"{DENSE}/{ground.dense}")

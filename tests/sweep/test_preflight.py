@@ -8,7 +8,7 @@ import pytest
 
 from nasprune.errors import SettingsError
 from sweep.cluster import Places
-from sweep.preflight import Seen, check_nodes, compare, versions
+from sweep.preflight import Seen, check_nodes, check_this_node, compare, versions
 
 DRIVER = {"interpreter": "/a/python", "python": "3.11", "nasprune": "aaaa", "torch": "2.15.0"}
 STORAGE = "/shared"
@@ -45,6 +45,13 @@ def test_versions_are_of_what_trials_use():
     assert {"interpreter", "python", "nasprune", "sweep", "torch", "ray", "pyarrow"} <= set(found)
     assert found == versions()
     assert "+" not in found["torch"]
+
+
+def test_a_node_that_joined_late_is_looked_at_by_its_trials():
+    driver = versions()
+    check_this_node(driver)
+    with pytest.raises(SettingsError, match=r"node [0-9.]+ has other code of sweep \(.*\) than the driver \(behind\)"):
+        check_this_node({**driver, "sweep": "behind"})
 
 
 @pytest.fixture(scope="module")

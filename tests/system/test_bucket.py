@@ -106,7 +106,7 @@ def test_a_killed_study_goes_on_from_the_bucket_alone(server: Server, tmp_path: 
 
     (mirror,) = (tmp_path / "two").iterdir()
     shutil.copytree(mirror / "shared", tmp_path / "folder" / "shared")
-    sweep(str(tmp_path / "folder"), tmp_path / "none")
+    sweep(str(tmp_path / "folder"), tmp_path / "none", "--board", "none")
     bucket.fetch_file(f"{STUDY}/front.json")
     undisturbed, resumed = points_of(tmp_path / "folder" / STUDY), points_of(bucket.root / STUDY)
     assert len(undisturbed) == 4
@@ -138,7 +138,7 @@ def test_nodes_share_nothing_but_the_bucket(server: Server, tmp_path: Path, monk
     )  # fmt: skip
     try:
         monkeypatch.setenv("RAY_ADDRESS", cluster.stdout.readline().strip())
-        sweep(server.address("bucket/runs"), tmp_path / "driver", "--study", "nodes", "--budgets", "0.5")
+        sweep(server.address("bucket/runs"), tmp_path / "driver", "--study", "nodes", "--budgets", "0.5", "--board", "none")
     finally:
         cluster.communicate("")
     (folder,) = [mirror / "nodes" for mirror in (tmp_path / "driver").iterdir()]
