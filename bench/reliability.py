@@ -41,7 +41,8 @@ SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "6", "--tune-epochs",
     "12", "--growth", "0", "--budgets", "0.5,0.2", "--trials", "4", "--cpus-per-trial", "1",
 )  # fmt: skip
-EPOCHS = 4 * 2 * 18
+TRIALS = 4
+EPOCHS = TRIALS * 2 * 18
 UNDISTURBED = "undisturbed"
 ROWS = """
 SELECT trial.value, m.key, m.step, count(*) FROM metrics m
@@ -120,8 +121,8 @@ class Sweep:
         return [(entry["time"], entry["trial"], entry["step"]) for entry in told]
 
     def until(self, epochs: int) -> None:
-        """Wait until so many epochs are reported."""
-        while len(self.epochs()) < epochs:
+        """Wait until so many epochs are reported, some of every trial."""
+        while len(told := self.epochs()) < epochs or len({trial for _, trial, _ in told}) < TRIALS:
             if not self.alive():
                 raise RuntimeError(f"study {self.study} ended too soon: {self.said[-2000:]}")
             self.look()
@@ -238,7 +239,7 @@ CASES: dict[str, tuple[str, Hurt | None]] = {
     "database": ("PostgreSQL, back after 10 s", database),
     "driver": ("the driver, the same command again", driver),
     "worker": ("a worker host, booted again after 20 s", worker),
-    "worker-disk": ("a worker's own disk is full", worker_disk),
+    "worker-disk": ("the disk of a worker's Ray folder is full", worker_disk),
     "storage-disk": ("the storage's disk is full; freed, the same command again", storage_disk),
     "link": ("a worker host's link, cut for good", link),
     "head": ("the head host with the driver; booted, ray up, the same command again", head),
@@ -269,8 +270,8 @@ def run(bench: Bench, name: str, out: Path) -> None:
     times = Counter((trial, step) for _, trial, step in told)
     row: dict[str, Any] = {
         "case": name, "what": what, "code": sweep.code, "sessions": sweep.sessions, "seconds": time.monotonic() - begun,
-        "epochs": len(times), "redone": sum(times.values()) - len(times), "silence": _silence(told, hurt_at),
-        "hurt_at": hurt_at, "told": told, "said": [line for line in sweep.said.splitlines() if _worth_telling(line)],
+        "epochs": len(times), "redone": sum(times.values()) - len(times), "hurt_at": hurt_at, "told": told,
+        "said": [line for line in sweep.said.splitlines() if _worth_telling(line)],
     }  # fmt: skip
     rows, runs = bench.rows(study), bench.runs(study)
     kept = out / f"{UNDISTURBED}.json"
@@ -281,7 +282,7 @@ def run(bench: Bench, name: str, out: Path) -> None:
     row |= {
         "rows": len(expected),
         "lost": len(expected - set(rows)),
-        "doubled": sum(rows.values()) - len(rows) + max(0, len(runs) - 5),
+        "doubled": sum(rows.values()) - len(rows) + max(0, len(runs) - TRIALS - 1),
         "unknown": len(set(rows) - expected),
         "statuses": Counter(status for _, status in runs),
         "same_front": json.loads(json.dumps(bench.front(study))) == reference["front"],
@@ -292,14 +293,14 @@ def run(bench: Bench, name: str, out: Path) -> None:
 
 
 def _silence(told: list[tuple[int, str, int]], hurt_at: int) -> float:
-    """The longest time, in seconds, between two new epochs of a trial, of those that end after the kill."""
+    """The longest time, in seconds, that a trial reported no new epoch, of those times that end after the kill."""
     longest = 0.0
     for name in {trial for _, trial, _ in told}:
         newest, last = 0, 0
         for at, trial, step in told:
             if trial == name and step > newest:
-                if last and at > hurt_at:
-                    longest = max(longest, (at - last) / 1000)
+                if at > hurt_at:
+                    longest = max(longest, (at - (last or hurt_at or at)) / 1000)
                 newest, last = step, at
     return longest
 
@@ -363,7 +364,7 @@ def table(out: Path) -> None:
         cells = (
             row["what"],
             f"{row['redone']} of {row['epochs']}",
-            f"{row['silence']:.1f}",
+            f"{_silence(row['told'], row['hurt_at']):.1f}",
             f"{row['lost']} of {row['rows']}",
             row["doubled"],
             "yes" if row["same_front"] else "NO",
