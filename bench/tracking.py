@@ -34,7 +34,11 @@ SELECT count(*), count(DISTINCT (m.run_uuid, m.key, m.step)), count(DISTINCT m.r
 FROM metrics m JOIN tags t ON t.run_uuid = m.run_uuid AND t.key = 'nasprune.study'
 WHERE t.value LIKE '{study}%' AND m.key ~ '^(search|tune)_'
 """
-KINDS = ("no tracking", "the server answers", "every request answered 1 s late", "the server is killed half way")
+KINDS = {
+    "none": "no tracking", "answers": "the server answers", "late": "every request answered 1 s late",
+    "killed": "the server is killed half way",
+}  # fmt: skip
+STUDIES = "studies"
 
 
 def main() -> None:
@@ -43,9 +47,11 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a trial")
     parser.add_argument("--epochs", type=int, default=20, help="at each of three budgets")
+    cases = (*KINDS, STUDIES)
+    parser.add_argument("--cases", default=",".join(cases), help=f"of {', '.join(cases)}")
     parser.add_argument("--out", type=Path, default=Path("runs/tracking"))
     parser.add_argument("--drive", help=argparse.SUPPRESS)  # one study, in a process of its own
-    parser.add_argument("--kind", default=KINDS[1], help=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drive == "study":
         drive_study(options)
@@ -73,10 +79,12 @@ def compare(options: argparse.Namespace) -> None:
     )  # fmt: skip
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
     try:
-        for number, kind in enumerate(KINDS):
-            row = one_driver(options, kind, options.out / str(number), server, postgres)
+        cases = options.cases.split(",")
+        for kind in (kind for kind in KINDS if kind in cases):
+            row = one_driver(options, kind, options.out / kind, server, postgres)
             print("| " + " | ".join(row) + " |", flush=True)
-        many_drivers(options, server, postgres)
+        if STUDIES in cases:
+            many_drivers(options, server, postgres)
     finally:
         server.kill()
         postgres.remove()
@@ -87,7 +95,7 @@ def one_driver(
 ) -> tuple[str, ...]:
     """A study of sleeping trials; gives its row."""
     uri, gate = server.uri, None
-    if "late" in kind:
+    if kind == "late":
         gate = Gate(server.port, delay=1.0)
         gate.open.set()
         uri = gate.uri
@@ -98,28 +106,28 @@ def one_driver(
     driver = subprocess.Popen(
         [*map(str, words)], env={**_environment(), "TRACKING": uri}, stdout=subprocess.DEVNULL, cwd=ROOT
     )
-    if "killed" in kind:
+    if kind == "killed":
         points = out / "scale" / "points"
         while len(list(points.glob("*"))) < options.trials and driver.poll() is None:
             time.sleep(0.2)  # every trial has finished its first budget
         server.kill()
     assert driver.wait() == 0, kind
     measured = json.loads((out / "measured.json").read_text())
-    if "killed" in kind or gate is not None:  # the next session delivers what is left
-        if "killed" in kind:
+    if kind == "killed" or gate is not None:  # the next session delivers what is left
+        if kind == "killed":
             server.start()
         command = [sys.executable, "-c", _DELIVER, str(out / "scale"), server.uri]
         subprocess.run(command, check=True, cwd=ROOT, env=_environment())
     if gate is not None:
         gate.shutdown()
-    expected = 0 if kind == KINDS[0] else options.trials * 3 * options.epochs * 3
+    expected = 0 if kind == "none" else options.trials * 3 * options.epochs * 3
     study = json.loads((out / "scale" / "settings.json").read_text())["tracked_as"]
     ((rows, different, runs),) = postgres.ask(COUNT.format(study=study))
     assert runs == (options.trials if expected else 0)
     calls = [second for name in CALLS for second in measured["spent"].get(name, [])]
     life = measured["life"]
     return (
-        kind,
+        KINDS[kind],
         f"{measured['sweep']:.1f}",
         f"{len(calls) / options.trials:.1f}",
         f"{sum(calls) / options.trials:.3f}",
@@ -142,7 +150,7 @@ def drive_study(options: argparse.Namespace) -> None:
     spent: dict[str, list[float]] = {name: [] for name in CALLS}
     left: list[int] = []
     for name in CALLS:
-        setattr(Tracker, name, _timed(getattr(Tracker, name), spent[name], nothing=options.kind == KINDS[0]))
+        setattr(Tracker, name, _timed(getattr(Tracker, name), spent[name], nothing=options.kind == "none"))
     ended = Tracker.study_ended
 
     def study_ended(self: Tracker, status: Status) -> None:
@@ -259,7 +267,9 @@ def drive_tracker(options: argparse.Namespace) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    # Telemetry off, as in a sweep: its thread changes the environment while requests read it.
+    off = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {**os.environ, **off, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
 if __name__ == "__main__":
