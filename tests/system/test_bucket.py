@@ -138,7 +138,16 @@ def test_nodes_share_nothing_but_the_bucket(server: Server, tmp_path: Path, monk
     )  # fmt: skip
     try:
         monkeypatch.setenv("RAY_ADDRESS", cluster.stdout.readline().strip())
-        sweep(server.address("bucket/runs"), tmp_path / "driver", "--study", "nodes", "--budgets", "0.5", "--board", "none")
+        sweep(
+            server.address("bucket/runs"),
+            tmp_path / "driver",
+            "--study",
+            "nodes",
+            "--budgets",
+            "0.5",
+            "--board",
+            "none",
+        )
     finally:
         cluster.communicate("")
     (folder,) = [mirror / "nodes" for mirror in (tmp_path / "driver").iterdir()]
