@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nasprune.compute import Compute
     from nasprune.cost import Cost
     from nasprune.coupling import Coupling, Layer
-    from nasprune.training import EpochBatches
+    from nasprune.lessons import EpochBatches
 
 Scale = Literal["global", "uniform"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -12,10 +12,21 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasprune.compute import Compute
-    from nasprune.training import EpochBatches
 
 Lesson = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 """Images (B, 3, S, S), labels (B,) and the teacher's logits (B, classes), where there is a teacher."""
+
+
+class EpochBatches(Protocol):
+    """Labelled batches, an epoch at a time, as `data.Batches` serves them."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images (B, 3, H, W), normalised, and labels (B,), on the device that computes."""
+        ...
 
 
 class Lessons:

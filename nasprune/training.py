@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,22 +14,8 @@ from nasprune.errors import SettingsError
 from nasprune.progress import Session, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nasprune.compute import Compute
-    from nasprune.lessons import Lessons
-
-
-class EpochBatches(Protocol):
-    """Labelled batches, an epoch at a time, as `data.Batches` serves them."""
-
-    def __len__(self) -> int:
-        """Batches of an epoch."""
-        ...
-
-    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Images (B, 3, H, W), normalised, and labels (B,), on the device that computes."""
-        ...
+    from nasprune.lessons import EpochBatches, Lessons
 
 
 @dataclass(frozen=True, kw_only=True)
