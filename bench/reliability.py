@@ -340,7 +340,7 @@ def parts(out: Path) -> Iterator[Bench]:
                 described = yaml.safe_load(cluster.file.read_text())
                 for key in ("head_start_ray_commands", "initialization_commands", "head_setup_commands"):
                     if key in described:  # the server here is another one
-                        described[key] = [line for line in described[key] if "sweep.server" not in line]
+                        described[key] = [line for line in described[key] if "sweep.cluster.server" not in line]
                 cluster.file.write_text(yaml.safe_dump(described))
                 cluster.up()
                 yield Bench(network, cluster, server, postgres)

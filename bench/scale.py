@@ -30,7 +30,7 @@ from rich.console import Console
 from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import obtain_dense
-from sweep.cluster import prepare_environment
+from sweep.cluster.ray_cluster import prepare_environment
 from sweep.settings import StudySettings
 
 prepare_environment()
@@ -42,10 +42,10 @@ from ray import tune  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from sweep import study  # noqa: E402
-from sweep.delivery import Delivery  # noqa: E402
 from sweep.schedule import Follower  # noqa: E402
 from sweep.searcher import OptunaSearcher  # noqa: E402
-from sweep.study_runs import StudyRuns  # noqa: E402
+from sweep.tracking.delivery import Delivery  # noqa: E402
+from sweep.tracking.study_runs import StudyRuns  # noqa: E402
 
 Row = dict[str, Any]
 MARKS = (100, 500, 2000)

@@ -145,7 +145,7 @@ def drive_study(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(ROOT / "bench"))
     import scale
 
-    from sweep.tracking import Status, Tracker
+    from sweep.tracking.tracker import Status, Tracker
 
     spent: dict[str, list[float]] = {name: [] for name in CALLS}
     left: list[int] = []
@@ -195,8 +195,8 @@ def _timed(call: Callable[..., Any], spent: list[float], *, nothing: bool) -> Ca
 _DELIVER = """
 import json, sys
 from pathlib import Path
-from sweep.folder import tracked_name
-from sweep.tracking import OUTBOX, Tracker
+from sweep.storage.folder import tracked_name
+from sweep.tracking.tracker import OUTBOX, Tracker
 study = Path(sys.argv[1])
 tracker = Tracker(study=tracked_name(study), dataset="scenes", storage=study.parent, outbox=study / OUTBOX,
                   uri=sys.argv[2], params={})
@@ -236,7 +236,7 @@ def many_drivers(options: argparse.Namespace, server: Server, postgres: Postgres
 
 def drive_tracker(options: argparse.Namespace) -> None:
     """In a process of its own: the tracker of one study with one trial, at the pace of its epochs."""
-    from sweep.tracking import Tracker
+    from sweep.tracking.tracker import Tracker
 
     study = f"many-{options.out.name}"
     point = write_point(options.out)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nasprune.data import SceneData
     from sweep.display import Display
     from sweep.settings import StudySettings
-    from sweep.storage import Storage
+    from sweep.storage.bucket import Storage
 
 MEASURED = "int8_bytes"
 """Key of a point of the front object that has files for the board."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from nasprune.errors import NaspruneError, SettingsError
 from sweep import environment
-from sweep.cluster import prepare_environment
+from sweep.cluster.ray_cluster import prepare_environment
 from sweep.settings import StudySettings, fields
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import ray
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.descent import descent_from
 from nasprune.progress import Session
-from sweep.cluster import as_ours
+from sweep.cluster.ray_cluster import as_ours
 from sweep.front import on_front
 from sweep.settings import settings_hash
 from sweep.trial import trial_ground, trial_provenance, trial_table
@@ -17,10 +17,10 @@ from sweep.trial import trial_ground, trial_provenance, trial_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sweep.cluster import Places
+    from sweep.cluster.ray_cluster import Places
     from sweep.display import Display
-    from sweep.ground import Ground
     from sweep.settings import StudySettings
+    from sweep.storage.ground import Ground
 
 
 def polished_name(point: str, epochs: int) -> str:

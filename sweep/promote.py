@@ -16,17 +16,17 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
 
 from nasprune.errors import ArtifactError, SettingsError
 from sweep import environment
-from sweep.address import check_address, is_address
 from sweep.commandline import OneLineParser, command
 from sweep.front import MACS_SHARE, Cost, choose
+from sweep.storage.address import check_address, is_address
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from sweep.mlflow_client import Connection
-    from sweep.registry import Promotion
-    from sweep.storage import Storage
+    from sweep.storage.bucket import Storage
+    from sweep.tracking.mlflow_client import Connection
+    from sweep.tracking.registry import Promotion
 
 VERIFY = (sys.executable, "-m", "nasprune.verify")
 """Measures a point's files in a process of its own, which shares nothing with this one but the disk."""
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
         NaspruneError: With what the user can mend; then nothing was registered and no alias moved.
     """
     given = parse(arguments)
-    from sweep.storage import Bucket, open_storage
+    from sweep.storage.bucket import Bucket, open_storage
 
     storage = open_storage(given.storage)
     storage.check(write=False)
@@ -72,10 +72,10 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     storage.fetch_folder(f"{given.study}/{point['artifact']}")
     # Heavy imports wait until the flags are known to be right.
     from nasprune.artifact import ONNX, read_record
-    from sweep.folder import tracked_name
-    from sweep.images import FOLDER, fetch_packed
-    from sweep.mlflow_client import connect
-    from sweep.registry import register, tracked_model
+    from sweep.storage.folder import tracked_name
+    from sweep.storage.images import FOLDER, fetch_packed
+    from sweep.tracking.mlflow_client import connect
+    from sweep.tracking.registry import register, tracked_model
 
     record = read_record(directory)
     connection = connect(given.tracking_uri, storage.root)

@@ -62,7 +62,7 @@ def promote_command(settings: StudySettings, front: Mapping[str, Any]) -> str:
     if settings.storage != str(Path("runs").absolute()):
         words += ["--storage", settings.storage]
     if settings.tracking_uri:
-        from sweep.mlflow_client import redacted
+        from sweep.tracking.mlflow_client import redacted
 
         words += ["--tracking-uri", redacted(settings.tracking_uri)]
     ratios = sorted(point["macs_ratio"] for point in front["points"] if point["on_front"]) or [1.0]

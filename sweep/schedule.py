@@ -22,8 +22,8 @@ from nasprune.dense import dense_key, obtain_dense
 from nasprune.errors import NaspruneError
 from nasprune.files import locked, write_bytes
 from nasprune.weights import IMAGENET, SCRATCH
-from sweep.cluster import as_ours
-from sweep.images import images_of, node_images
+from sweep.cluster.ray_cluster import as_ours
+from sweep.storage.images import images_of, node_images
 from sweep.trial import DENSE, run_trial
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from nasprune.data import SceneData
     from nasprune.progress import Progress
-    from sweep.cluster import Places
+    from sweep.cluster.ray_cluster import Places
     from sweep.display import Display
-    from sweep.ground import Ground, Packed
     from sweep.searcher import OptunaSearcher
     from sweep.settings import StudySettings
     from sweep.stopping import BudgetStopper
-    from sweep.storage import Storage
-    from sweep.tracking import Tracker
+    from sweep.storage.bucket import Storage
+    from sweep.storage.ground import Ground, Packed
+    from sweep.tracking.tracker import Tracker
 
 
 _DEATHS = 8

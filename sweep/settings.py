@@ -18,15 +18,15 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
-from sweep.address import check_address, is_address
 from sweep.space import SPACES, SearchSpace
-from sweep.storage import open_storage
+from sweep.storage.address import check_address, is_address
+from sweep.storage.bucket import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nasprune.costing import CostKind
-    from sweep.storage import Storage
+    from sweep.storage.bucket import Storage
 
 RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""

@@ -13,22 +13,22 @@ from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
 from sweep import report
-from sweep.address import is_address
 from sweep.board import MEASURED, measure_files
-from sweep.cluster import count_nodes, find_places, ray_cluster
+from sweep.cluster.launched import wait_for_nodes
+from sweep.cluster.preflight import check_nodes, versions
+from sweep.cluster.ray_cluster import count_nodes, find_places, ray_cluster
 from sweep.display import Display
-from sweep.folder import check_same_images, check_storage, claimed, tracked_name
-from sweep.ground import Ground
-from sweep.images import images_of, load_images
-from sweep.launched import wait_for_nodes
-from sweep.mlflow_client import connect
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
-from sweep.preflight import check_nodes, versions
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
-from sweep.tracking import OUTBOX, Status, Tracker
+from sweep.storage.address import is_address
+from sweep.storage.folder import check_same_images, check_storage, claimed, tracked_name
+from sweep.storage.ground import Ground
+from sweep.storage.images import images_of, load_images
+from sweep.tracking.mlflow_client import connect
+from sweep.tracking.tracker import OUTBOX, Status, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
-    from sweep.claim import Claim
-    from sweep.cluster import Places
+    from sweep.cluster.ray_cluster import Places
     from sweep.settings import StudySettings
+    from sweep.storage.claim import Claim
 
 FRONT_FILES = ("front.json", "front.png", "front.html")
 OPTUNA = "optuna.db"

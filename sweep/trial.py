@@ -12,18 +12,18 @@ from nasprune.descent import descent_from
 from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
-from sweep.images import node_images
+from sweep.cluster.preflight import check_this_node
 from sweep.points import volume
-from sweep.preflight import check_this_node
 from sweep.settings import settings_hash
+from sweep.storage.images import node_images
 
 if TYPE_CHECKING:
     from nasprune.artifact import Artifact
     from nasprune.compute import Compute
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
-    from sweep.ground import Ground
     from sweep.settings import StudySettings
+    from sweep.storage.ground import Ground
 
 
 def run_trial(config: dict[str, Any], *, settings: StudySettings, ground: Ground) -> None:

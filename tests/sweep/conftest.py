@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.mlflow_client import connect
-from sweep.tracking import OUTBOX, Tracker
+from sweep.tracking.mlflow_client import connect
+from sweep.tracking.tracker import OUTBOX, Tracker
 from tests.sweep.tracked import Make
 
 

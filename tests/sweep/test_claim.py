@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from nasprune.errors import SettingsError
-from sweep import claim as claiming
-from sweep.claim import held
-from sweep.storage import MIRRORS, Bucket, open_storage
+from sweep.storage import claim as claiming
+from sweep.storage.bucket import MIRRORS, Bucket, open_storage
+from sweep.storage.claim import held
 
 Node = Callable[[str], Bucket]
 

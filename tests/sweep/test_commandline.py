@@ -134,7 +134,7 @@ def test_single_file_without_packages_says_what_is_missing(tmp_path):
 def test_cluster_that_does_not_answer_is_one_line(address, monkeypatch, tmp_path, capsys):
     import sys
 
-    from sweep.cluster import ray_cluster
+    from sweep.cluster.ray_cluster import ray_cluster
 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_ADDRESS", address)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sweep.launched import nodes_to_come, wait_for_nodes
+from sweep.cluster.launched import nodes_to_come, wait_for_nodes
 
 HEAD = {"CPU": 0.0, "node:__internal_head__": 1.0}
 GPU = {"CPU": 4.0, "GPU": 1.0}

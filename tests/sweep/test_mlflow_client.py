@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from nasprune.errors import SettingsError
-from sweep import mlflow_client
-from sweep.mlflow_client import connect, redacted
+from sweep.tracking import mlflow_client
+from sweep.tracking.mlflow_client import connect, redacted
 
 
 def test_the_store_is_quiet_when_made_and_writes_ahead(tmp_path: Path, capfd):

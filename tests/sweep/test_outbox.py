@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasprune.errors import ArtifactError, DataError
-from sweep import outbox
-from sweep.outbox import JOURNAL, MARK, REFUSED, Outbox
+from sweep.tracking import outbox
+from sweep.tracking.outbox import JOURNAL, MARK, REFUSED, Outbox
 
 
 def waiting(box: Outbox) -> list[int]:
@@ -172,7 +172,7 @@ def test_a_full_disk_is_one_line_and_spoils_nothing(tmp_path: Path):
 WRITER = """
 import sys
 from pathlib import Path
-from sweep.outbox import Outbox
+from sweep.tracking.outbox import Outbox
 box = Outbox(Path(sys.argv[1]))
 for value in range(100_000):
     box.append("metrics", {"value": value, "text": "x" * 5000})

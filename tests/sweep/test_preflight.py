@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from nasprune.errors import SettingsError
-from sweep.cluster import Places
-from sweep.preflight import Seen, check_nodes, check_this_node, compare, versions
+from sweep.cluster.preflight import Seen, check_nodes, check_this_node, compare, versions
+from sweep.cluster.ray_cluster import Places
 
 DRIVER = {"interpreter": "/a/python", "python": "3.11", "nasprune": "aaaa", "torch": "2.15.0"}
 STORAGE = "/shared"
@@ -85,21 +85,23 @@ class TestOnNodes:
 
     def test_storage_that_goes_is_told_of(self, ray_cluster_of_three, tmp_path, monkeypatch):
         """As if it was another folder on the nodes: the driver's file is not there."""
-        import sweep.preflight
+        import sweep.cluster.preflight
 
         storage, elsewhere = tmp_path / "driver", tmp_path / "node"
         storage.mkdir()
         elsewhere.mkdir()
-        look_at = sweep.preflight._look_at
-        monkeypatch.setattr(sweep.preflight, "_look_at", lambda path, name: look_at(path and str(elsewhere), name))
+        look_at = sweep.cluster.preflight._look_at
+        monkeypatch.setattr(
+            sweep.cluster.preflight, "_look_at", lambda path, name: look_at(path and str(elsewhere), name)
+        )
         with pytest.raises(SettingsError, match=r"storage .*/driver given; .* does not see there"):
             check_nodes(storage, PLACES, print)
         assert list(storage.iterdir()) == []
 
     def test_other_code_on_a_node_is_told_of(self, ray_cluster_of_three, tmp_path, monkeypatch):
-        import sweep.preflight
+        import sweep.cluster.preflight
 
-        monkeypatch.setattr(sweep.preflight, "versions", lambda: {**versions(), "nasprune": "other"})
+        monkeypatch.setattr(sweep.cluster.preflight, "versions", lambda: {**versions(), "nasprune": "other"})
         with pytest.raises(SettingsError, match=r"node \S+ has other code of nasprune \(\w{8}\) than the driver"):
             check_nodes(tmp_path, PLACES, print)
 
@@ -109,7 +111,7 @@ class TestOnNodes:
 
         import ray
 
-        from sweep.cluster import find_places
+        from sweep.cluster.ray_cluster import find_places
         from sweep.settings import StudySettings
 
         settings = StudySettings(gpus_per_trial=0.5, cpus_per_trial=1)
@@ -136,7 +138,7 @@ class TestOnNodes:
 
 
 def test_probe_needs_a_storage_that_can_be_written(tmp_path):
-    from sweep.preflight import _Probe
+    from sweep.cluster.preflight import _Probe
 
     storage = tmp_path / "gone"
     storage.mkdir()

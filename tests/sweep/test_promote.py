@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep import promote
-from sweep.mlflow_client import default_uri, quiet
-from sweep.tracking import Tracker
+from sweep.tracking.mlflow_client import default_uri, quiet
+from sweep.tracking.tracker import Tracker
 from tests.sweep.example_points import SIDE, write_point
 
 ROOT = Path(promote.__file__).parent.parent

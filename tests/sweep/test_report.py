@@ -17,9 +17,9 @@ from rich.console import Console
 from nasprune.errors import DataError
 from sweep.front import on_front
 from sweep.report import markdown, page, picture, table, write_page
-from sweep.report_page import figure
-from sweep.report_picture import DOTS, SIZE, draw
-from sweep.report_view import AXES, MACS, axes_of, count, look, percent, widths_summary
+from sweep.report.plot import DOTS, SIZE, draw
+from sweep.report.view import AXES, MACS, axes_of, count, look, percent, widths_summary
+from sweep.report.web import figure
 
 DENSE_MACS = 557_000_000
 BUDGETS = (0.05, 0.1, 0.25, 0.5, 0.75)

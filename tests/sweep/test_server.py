@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nasprune.errors import SettingsError
-from sweep import server
+from sweep.cluster import server
 
 SLEEPER = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
 

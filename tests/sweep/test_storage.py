@@ -18,11 +18,11 @@ from nasprune.artifact import RECORD
 from nasprune.data.store import check_contents
 from nasprune.errors import ArtifactError, DataError, SettingsError
 from nasprune.progress import Session, State
-from sweep import storage as storing
-from sweep.address import check_address, shown
 from sweep.commandline import parse_settings
-from sweep.images import images_of, load_images, node_images
-from sweep.storage import Bucket, Storage, open_storage
+from sweep.storage import bucket as storing
+from sweep.storage.address import check_address, shown
+from sweep.storage.bucket import Bucket, Storage, open_storage
+from sweep.storage.images import images_of, load_images, node_images
 from tests.buckets import KEYS, Server, s3_server
 
 Node = Callable[[str], Bucket]

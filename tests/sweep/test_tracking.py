@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from nasprune.errors import ArtifactError, SettingsError
-from sweep.mlflow_client import default_uri
-from sweep.tracking import cut_note
+from sweep.tracking.mlflow_client import default_uri
+from sweep.tracking.tracker import cut_note
 from tests.sweep.example_points import write_point
 from tests.sweep.tracked import Make, check_model, everything, whole_study
 

@@ -16,10 +16,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from nasprune.errors import SettingsError
-from sweep import delivery, mlflow_client, tracking
-from sweep.logged_models import find_model
-from sweep.mlflow_client import default_uri, quiet
-from sweep.tracking import Tracker
+from sweep.tracking import delivery, mlflow_client
+from sweep.tracking import tracker as tracking
+from sweep.tracking.logged_models import find_model
+from sweep.tracking.mlflow_client import default_uri, quiet
+from sweep.tracking.tracker import Tracker
 from tests.servers import Gate, Server
 from tests.sweep.example_points import write_point
 from tests.sweep.tracked import FRONT, Make, check_model, everything, whole_study

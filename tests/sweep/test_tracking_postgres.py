@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweep import delivery
-from sweep.mlflow_client import quiet
-from sweep.tracking import Tracker
+from sweep.tracking import delivery
+from sweep.tracking.mlflow_client import quiet
+from sweep.tracking.tracker import Tracker
 from tests.servers import Bucket, Postgres, Server, postgres_programs
 from tests.sweep.example_points import write_point
 from tests.sweep.tracked import check_model, everything, whole_study

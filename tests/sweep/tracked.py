@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from mlflow import MlflowClient
 
-from sweep.tracking import Tracker
+from sweep.tracking.tracker import Tracker
 from tests.sweep.example_points import SIDE
 
 Make = Callable[..., Tracker]

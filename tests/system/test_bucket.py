@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.storage import MIRRORS, Bucket
+from sweep.storage.bucket import MIRRORS, Bucket
 from tests.buckets import KEYS, Server, s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ SMALL = (
 STUDY = "scenes-resnet10"
 # A claim of a dead driver runs out sooner, so that a test need not wait for it.
 PROGRAM = """
-from sweep import claim
+from sweep.storage import claim
 claim.BEAT, claim.LIFE = 0.5, 3.0
 from sweep.commandline import command
 from sweep.run import main

@@ -12,7 +12,7 @@ import ray
 from ray import tune
 
 from sweep import schedule
-from sweep.cluster import Places
+from sweep.cluster.ray_cluster import Places
 from sweep.schedule import Follower
 from sweep.searcher import OptunaSearcher
 from sweep.space import SPACES

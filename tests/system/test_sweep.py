@@ -112,7 +112,7 @@ def test_study_is_tracked(storage):
 
 
 def test_studies_of_one_name_in_two_storages_stay_apart_on_a_server(storage, tmp_path):
-    from sweep.folder import tracked_name
+    from sweep.storage.folder import tracked_name
 
     (tmp_path / STUDY).mkdir()
     assert tracked_name(tmp_path / STUDY) != tracked_name(storage / STUDY)

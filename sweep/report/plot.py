@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from sweep.report_view import View, look, percent
+from sweep.report.view import View, look, percent
 
 SIZE = (8.0, 5.0)  # inches
 DOTS = 200  # an inch: 1600 by 1000 pixels, twice what a page shows

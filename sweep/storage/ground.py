@@ -26,7 +26,7 @@ class Ground:
     Attributes:
         dense: The dense network's folder.
         images: The packed images.
-        versions: What the driver runs, see `sweep.preflight.versions`.
+        versions: What the driver runs, see `sweep.cluster.preflight.versions`.
     """
 
     dense: str

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from nasprune.errors import SettingsError
 from nasprune.files import write_bytes
-from sweep.address import said
-from sweep.storage import Problem
+from sweep.storage.address import said
+from sweep.storage.bucket import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sweep.storage import Bucket
+    from sweep.storage.bucket import Bucket
 
 CLAIM = "claim.json"
 BEAT = 10.0

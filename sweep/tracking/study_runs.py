@@ -15,8 +15,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_
 
 from nasprune.artifact import read_record
 from nasprune.errors import ArtifactError, SettingsError
-from sweep.logged_models import STUDY, TRIAL, log_board, log_point
-from sweep.mlflow_client import quiet
+from sweep.tracking.logged_models import STUDY, TRIAL, log_board, log_point
+from sweep.tracking.mlflow_client import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
-    from sweep.mlflow_client import Connection
-    from sweep.outbox import Entry
+    from sweep.tracking.mlflow_client import Connection
+    from sweep.tracking.outbox import Entry
 
 _Values = tuple[int, "Mapping[str, float]", int]  # step, metrics, time in ms
 _ROWS = 1_000  # that MLflow takes at once

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nasprune.errors import NaspruneError, SettingsError
-from sweep.launched import answers, cluster_address, cluster_to_join, nodes_to_come
+from sweep.cluster.launched import answers, cluster_address, cluster_to_join, nodes_to_come
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

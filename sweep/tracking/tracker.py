@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from nasprune.files import write_bytes
-from sweep.delivery import Delivery
-from sweep.logged_models import STUDY
-from sweep.mlflow_client import connect
-from sweep.outbox import Outbox
-from sweep.study_runs import KIND, NOTE, TABLE, Status, StudyRuns, texts
+from sweep.tracking.delivery import Delivery
+from sweep.tracking.logged_models import STUDY
+from sweep.tracking.mlflow_client import connect
+from sweep.tracking.outbox import Outbox
+from sweep.tracking.study_runs import KIND, NOTE, TABLE, Status, StudyRuns, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -126,7 +126,7 @@ class Tracker:
         self._delivery.say("trial_ended", {"trial": trial_id, "status": status})
 
     def point(self, trial_id: str, point_dir: Path, *, step: int, hypervolume: float) -> None:
-        """Logs a point (see `sweep.logged_models.log_point`).
+        """Logs a point (see `sweep.tracking.logged_models.log_point`).
 
         Args:
             trial_id: The trial's name.

@@ -14,7 +14,7 @@ from nasprune.errors import SettingsError
 from nasprune.files import reason
 
 if TYPE_CHECKING:
-    from sweep.cluster import Places
+    from sweep.cluster.ray_cluster import Places
 
 OURS = ("nasprune", "sweep")
 """Packages compared by their source: a copy that is behind has the same version."""

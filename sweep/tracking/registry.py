@@ -11,8 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from nasprune.errors import ArtifactError, SettingsError
-from sweep.logged_models import DIGEST, digest, find_model
-from sweep.mlflow_client import quiet
+from sweep.tracking.logged_models import DIGEST, digest, find_model
+from sweep.tracking.mlflow_client import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
-    from sweep.mlflow_client import Connection
+    from sweep.tracking.mlflow_client import Connection
 
 
 @dataclass(frozen=True, kw_only=True)

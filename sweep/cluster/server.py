@@ -1,4 +1,4 @@
-"""`python -m sweep.server`: the MLflow server of a cluster's head, in the background, for as long as Ray runs there.
+"""`python -m sweep.cluster.server`: the MLflow server of a cluster's head, for as long as Ray runs there.
 
 The launcher stops Ray and nothing else, so this goes when Ray goes. A server that dies is started again; where one
 runs already, a second call does nothing.
@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from nasprune.errors import SettingsError
+from sweep.cluster.launched import answers, cluster_address
 from sweep.commandline import OneLineParser, command
 from sweep.environment import STORAGE, TRACKING_URI
-from sweep.launched import answers, cluster_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ def _detach(arguments: Sequence[str], port: int, log: Path) -> int:
     """Serve in a process of its own, which outlives the login that began it; back once it answers."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.server", "--foreground", *arguments],
+            [sys.executable, "-m", "sweep.cluster.server", "--foreground", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -73,7 +73,7 @@ def _detach(arguments: Sequence[str], port: int, log: Path) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = OneLineParser(prog="python -m sweep.server", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="python -m sweep.cluster.server", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--uri", default=os.environ.get(TRACKING_URI, "http://127.0.0.1:5000"), help=f"default: {TRACKING_URI}"
     )

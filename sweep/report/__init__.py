@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nasprune.files import write_bytes
-from sweep.report_page import page
-from sweep.report_picture import draw
-from sweep.report_text import markdown, table
+from sweep.report.plot import draw
+from sweep.report.text import markdown, table
+from sweep.report.web import page
 
 __all__ = ["markdown", "page", "picture", "table", "write_page"]
 

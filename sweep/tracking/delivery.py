@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 
 from nasprune.errors import NaspruneError
-from sweep.mlflow_client import quiet, unreachable
+from sweep.tracking.mlflow_client import quiet, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from sweep.mlflow_client import Connection
-    from sweep.outbox import Entry, Outbox
+    from sweep.tracking.mlflow_client import Connection
+    from sweep.tracking.outbox import Entry, Outbox
 
 _PAUSES = (1.0, 15.0)  # seconds between two tries while a store is away: at first, at most
 _TOGETHER = 100  # entries of one kind that are delivered together where they wait: a slow server answers fewer times

@@ -12,16 +12,16 @@ from filelock import FileLock, Timeout
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import reason, write_json
-from sweep.claim import held
 from sweep.settings import check_same_study
-from sweep.storage import MIRRORS, Bucket
+from sweep.storage.bucket import MIRRORS, Bucket
+from sweep.storage.claim import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sweep.claim import Claim
     from sweep.settings import StudySettings
+    from sweep.storage.claim import Claim
 
 SETTINGS = "settings.json"
 

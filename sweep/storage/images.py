@@ -11,8 +11,8 @@ from nasprune.data import load, load_packed
 from nasprune.data.store import check_contents, is_packed, open_store
 from nasprune.errors import DataError
 from nasprune.files import locked
-from sweep.ground import Packed
-from sweep.storage import Bucket
+from sweep.storage.bucket import Bucket
+from sweep.storage.ground import Packed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from sweep.report_view import BOARD_COLUMNS, MACS, View, axes_of, board_cells, count, look, percent, widths_summary
+from sweep.report.view import BOARD_COLUMNS, MACS, View, axes_of, board_cells, count, look, percent, widths_summary
 
 _INK, _QUIET, _GRID = "#1b1f24", "#5b6470", "#e3e6ea"
 _FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from sweep.report_view import BOARD_COLUMNS, View, axes_of, board_cells, count, look, percent
+from sweep.report.view import BOARD_COLUMNS, View, axes_of, board_cells, count, look, percent
 
 _COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _MOST_ROWS = 40  # of a note: MLflow holds about 8,000 characters

@@ -25,7 +25,7 @@ from pyarrow import fs
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import locked
-from sweep.address import is_address, refusal, said, shown
+from sweep.storage.address import is_address, refusal, said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
