@@ -12,7 +12,7 @@ import pytest
 
 from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import OUTBOX, Tracker
-from tests.sweep.tracked import Make
+from tests.sweep.tracking.tracked import Make
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,7 @@ for value in range(100_000):
 def test_what_was_appended_is_there_after_a_kill(tmp_path: Path):
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, tmp_path / "box"],
-        stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[2],
+        stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[3],
     )  # fmt: skip
     told = [int(writer.stdout.readline()) for _ in range(50)]
     os.kill(writer.pid, signal.SIGKILL)

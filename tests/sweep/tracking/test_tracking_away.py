@@ -23,7 +23,7 @@ from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
 from tests.servers import Gate, Server
 from tests.sweep.example_points import write_point
-from tests.sweep.tracked import FRONT, Make, check_model, everything, whole_study
+from tests.sweep.tracking.tracked import FRONT, Make, check_model, everything, whole_study
 
 
 @pytest.fixture(autouse=True)
@@ -261,7 +261,7 @@ def test_a_slow_server_holds_up_no_call(tmp_path: Path, server: Server, monkeypa
 DRIVER = """
 import sys, time
 from pathlib import Path
-from tests.sweep.test_tracking_away import tracker_of
+from tests.sweep.tracking.test_tracking_away import tracker_of
 uri, folder = sys.argv[1], Path(sys.argv[2])
 tracker = tracker_of(uri, "killed", folder)
 for trial in ("t000", "t001"):
@@ -282,7 +282,7 @@ def test_server_and_driver_are_killed_and_the_next_session_delivers_all(tmp_path
     write_point(tmp_path / "s")
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, server.uri, str(tmp_path)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).resolve().parents[2],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).resolve().parents[3],
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     )  # fmt: skip
     try:

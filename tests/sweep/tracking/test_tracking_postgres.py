@@ -13,7 +13,7 @@ from sweep.tracking.mlflow_client import quiet
 from sweep.tracking.tracker import Tracker
 from tests.servers import Bucket, Postgres, Server, postgres_programs
 from tests.sweep.example_points import write_point
-from tests.sweep.tracked import check_model, everything, whole_study
+from tests.sweep.tracking.tracked import check_model, everything, whole_study
 
 pytestmark = [
     pytest.mark.system,

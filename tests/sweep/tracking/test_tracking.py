@@ -13,7 +13,7 @@ from nasprune.errors import ArtifactError, SettingsError
 from sweep.tracking.mlflow_client import default_uri
 from sweep.tracking.tracker import cut_note
 from tests.sweep.example_points import write_point
-from tests.sweep.tracked import Make, check_model, everything, whole_study
+from tests.sweep.tracking.tracked import Make, check_model, everything, whole_study
 
 
 def test_a_study_is_written_once_however_often_it_is_written(make: Make, tmp_path: Path, capfd):
