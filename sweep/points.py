@@ -41,6 +41,8 @@ class PointsFolder:
         """By name."""
         self._order: list[dict[str, Any]] = []
         """From dear to cheap."""
+        self._best: list[dict[str, Any]] | None = None
+        """Those on the front, where that is known: most new points change nothing of it."""
 
     def read(self) -> None:
         """Make sure that all that lies there, and nothing else, is known.
@@ -51,6 +53,7 @@ class PointsFolder:
         there = {path.parent.name for path in (self._study / "points").glob(f"[!.]*/{RECORD}")}
         for name in self._points.keys() - there:
             self._order.remove(self._points.pop(name))
+            self._best = None
         for name in there:
             self.add(name).update(figures(self._study / "points" / name))
 
@@ -62,8 +65,10 @@ class PointsFolder:
         """
         if name not in self._points:
             record = read_record(self._study / "points" / name)
-            point = {key: record[key] for key in KEYS} | {"artifact": f"points/{record['point']}"}
+            point = {key: record[key] for key in KEYS} | {"artifact": f"points/{record['point']}", "on_front": False}
             self._points[name] = point
+            if not any(_beats(other, point) for other in self._best or ()):
+                self._best = None
             bisect.insort(self._order, point, key=lambda p: (-p["macs_ratio"], p["point"]))
         return self._points[name]
 
@@ -74,12 +79,20 @@ class PointsFolder:
             run_ids: MLflow run of each trial; a point's is None as long as MLflow has not been told of its trial.
         """
         points = self._order
-        best = on_front([p["macs_ratio"] for p in points], [p["val_accuracy"] for p in points])
-        for point, good in zip(points, best.tolist(), strict=True):
+        if self._best is None:
+            good = on_front([p["macs_ratio"] for p in points], [p["val_accuracy"] for p in points])
+            for point, is_good in zip(points, good.tolist(), strict=True):
+                point["on_front"] = is_good
+            self._best = [point for point in points if point["on_front"]]
+        for point in points:
             point["run_id"] = run_ids.get(point["trial"])
-            point["on_front"] = good
         dense = {key: self._dense.record[key] for key in _OF_DENSE} | figures(self._dense.directory)
         return {"study": self._study.name, "dense": dense, "points": list(points)}
+
+
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    cheaper, better = other["macs_ratio"] - one["macs_ratio"], one["val_accuracy"] - other["val_accuracy"]
+    return bool(min(cheaper, better) >= 0 < max(cheaper, better))
 
 
 def take_front(study: Path, dense: Artifact, run_ids: Mapping[str, str]) -> dict[str, Any]:

@@ -73,6 +73,18 @@ def verdict(
     return TrialState.COMPLETE, [float(value) for value in values if value is not None]
 
 
+class _Sampler(TPESampler):
+    """TPE where all trials have the same parameters: Optuna would look at every trial to find that out."""
+
+    def __init__(self, seed: int, parameters: Mapping[str, BaseDistribution]) -> None:
+        super().__init__(seed=seed)
+        self._parameters = {name: parameters[name] for name in sorted(parameters) if not parameters[name].single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that are sampled together; with several objectives each is sampled alone."""
+        return {} if len(study.directions) > 1 else self._parameters
+
+
 class OptunaSearcher(Searcher):
     """Suggests the settings of each trial, and learns from what becomes of them.
 
@@ -173,7 +185,7 @@ class OptunaSearcher(Searcher):
             fixed = self._recommended if slot < max(1, len(self._budgets)) else {}
             study.enqueue_trial({**budget, **fixed}, user_attrs={_SLOT: slot})
         # One generator a slot: with one for the study, a restarted driver would draw the first draws again.
-        study.sampler = TPESampler(seed=_seed_of(self._seed, slot))
+        study.sampler = _Sampler(_seed_of(self._seed, slot), self._distributions())
         trial = self._again(study, forgotten[0]) if forgotten else study.ask(self._distributions())
         trial.set_user_attr(_TUNE_ID, trial_id)
         self._known.add(trial_id)

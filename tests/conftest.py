@@ -17,7 +17,8 @@ REAL = "NASPRUNE_DATA"
 
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads():
-    torch.set_num_threads(2)
+    """Of this process, or one where another runs tests beside it: threads that wait for a core spin."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(scope="session")
