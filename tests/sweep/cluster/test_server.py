@@ -62,7 +62,7 @@ def test_short_silence_ends_nothing_and_what_dies_is_begun_again(tmp_path):
 def test_told_to_end(tmp_path):
     path = tmp_path / "begun"
     words = [sys.executable, "-c", SLEEPER, str(path)]
-    code = f"from sweep import server; server._LOOK = 0.05; server.serve({words!r}, lambda: True)"
+    code = f"from sweep.cluster import server; server._LOOK = 0.05; server.serve({words!r}, lambda: True)"
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
     while not begun(path) and time.monotonic() < deadline:
