@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ from torch import nn
 from nasprune.networks import NetworkSettings, build
 
 REAL = "NASPRUNE_DATA"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ray_of_its_own():
+    """Where another process runs tests beside this one: a study joins whatever cluster this folder names."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:  # sockets: short
+        os.environ["RAY_TMPDIR"] = folder
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
