@@ -2,13 +2,15 @@
 
 Within a network a layer's weights were last read one image ago: by the time it is their turn again, those of all other
 layers have passed through the caches. A layer that runs alone, again and again, would find its weights there and seem
-faster, by half in networks whose weights exceed the caches. So the caches are overwritten before every run, and what
-the layer before would have left there, the input, is read once. What calling the runtime costs then is taken off again.
+faster, by half in networks whose weights exceed the caches. So the caches are overwritten before every run. Then
+calling the runtime is slow, too, often slower than the layer: so several layers of the same shape, each with weights of
+its own, run in one call, each added to the one before as in a residual network, and share what the call takes.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -28,25 +30,29 @@ Runtime = Literal["onnxruntime", "torch"]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "torch")
 _SECONDS, _LEAST, _MOST = 0.01, 7, 15  # time to spend on a measurement, and how many runs that may be
 _CACHES = 64_000_000  # bytes, more than the caches of most processors and of most GPUs
+_TOGETHER = 8  # layers in one call at most; fewer where their weights would be more than the caches hold
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """A layer ready to run.
+    """Layers ready to run.
 
     Attributes:
-        run: The layer once.
+        count: How many of them, all of one shape, reading one input.
+        run: Each of them once.
         cool: Everything out of the caches, then the input in.
     """
 
+    count: int
     run: Callable[[], object]
     cool: Callable[[], object]
 
 
 def time_layer(layer: Layer, given: int, made: int, runtime: Runtime, threads: int) -> float:
     """Seconds of one layer and its activation at these widths, batch 1: the median of several runs, see above."""
-    seconds = _median(_ready(layer, given, made, runtime, threads))
-    return max(seconds - _calling(runtime, threads), seconds / 20)
+    trial = _ready(layer, given, made, runtime, threads)
+    seconds = _median(trial)
+    return max(seconds - _calling(runtime, threads), seconds / 20) / trial.count
 
 
 @functools.cache
@@ -55,13 +61,16 @@ def _calling(runtime: Runtime, threads: int) -> float:
     one = torch.zeros(1, dtype=torch.int64)
     least = Geometry(kernel=(1, 1), stride=(1, 1), padding=(0, 0), dilation=(1, 1), sides=(1, 1))
     layer = Layer(name="", weight="", kind="conv", outputs=one, inputs=one, multiply_adds=1, geometry=least)
-    return statistics.median(_median(_ready(layer, 1, 1, runtime, threads)) for _ in range(5))
+    return statistics.median(_median(_ready(layer, 1, 1, runtime, threads, count=1)) for _ in range(5))
 
 
-def _ready(layer: Layer, given: int, made: int, runtime: Runtime, threads: int) -> _Trial:
+def _ready(layer: Layer, given: int, made: int, runtime: Runtime, threads: int, *, count: int = _TOGETHER) -> _Trial:
+    assert layer.geometry is not None  # noqa: S101 (callers measure only layers that have one)
+    shape = (made, given, *layer.geometry.kernel)
+    count = max(1, min(count, _CACHES // (4 * math.prod(shape))))
     if runtime == "onnxruntime":
-        return _onnx_layer(layer, given, made, threads)
-    return _torch_layer(layer, given, made)
+        return _onnx_layers(layer, shape, count, threads)
+    return _torch_layers(layer, shape, count)
 
 
 def _median(trial: _Trial) -> float:
@@ -80,30 +89,28 @@ def _groups(layer: Layer, made: int) -> int:
     return made // outputs_a_group(layer) if layer.inputs is None else 1
 
 
-def _onnx_layer(layer: Layer, given: int, made: int, threads: int) -> _Trial:
-    assert layer.geometry is not None  # noqa: S101 (callers measure only layers that have one)
-    groups = _groups(layer, made)
-    shape = _input_shape(layer, given * groups)
-    session = _session(layer.geometry, given, made, groups, shape, threads)
-    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+def _onnx_layers(layer: Layer, shape: tuple[int, ...], count: int, threads: int) -> _Trial:
+    groups = _groups(layer, shape[0])
+    sides = _input_shape(layer, shape[1] * groups)
+    session = _session(layer, shape, groups, count, threads)
+    x = np.random.default_rng(0).random(sides, dtype=np.float32)
     others = np.zeros(_CACHES, dtype=np.uint8)
 
     def cool() -> None:
         np.add(others, 1, out=others)
         x.sum()
 
-    return _Trial(run=lambda: session.run(None, {"x": x}), cool=cool)
+    return _Trial(count=count, run=lambda: session.run(None, {"x": x}), cool=cool)
 
 
-def _torch_layer(layer: Layer, given: int, made: int) -> _Trial:
-    geometry, groups = layer.geometry, _groups(layer, made)
+def _torch_layers(layer: Layer, shape: tuple[int, ...], count: int) -> _Trial:
+    geometry, groups = layer.geometry, _groups(layer, shape[0])
     assert geometry is not None  # noqa: S101 (callers measure only layers that have one)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    x = torch.rand(_input_shape(layer, given * groups), device=device)
-    weight = torch.rand((made, given, *geometry.kernel), device=device)
+    x = torch.rand(_input_shape(layer, shape[1] * groups), device=device)
+    weights = [torch.rand(shape, device=device) for _ in range(count)]
     if geometry.kernel:
-        x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
-
+        x, *weights = (t.contiguous(memory_format=torch.channels_last) for t in (x, *weights))
     others = torch.zeros(_CACHES, dtype=torch.uint8, device=device)
 
     def cool() -> None:
@@ -114,14 +121,17 @@ def _torch_layer(layer: Layer, given: int, made: int) -> _Trial:
 
     @torch.inference_mode()
     def run() -> None:
-        if geometry.kernel:
-            F.conv2d(x, weight, None, geometry.stride, geometry.padding, geometry.dilation, groups).relu_()
-        else:
-            F.linear(x, weight).relu_()
+        before = None
+        for weight in weights:
+            if geometry.kernel:
+                y = F.conv2d(x, weight, None, geometry.stride, geometry.padding, geometry.dilation, groups)
+            else:
+                y = F.linear(x, weight)
+            before = (y if before is None else y.add_(before)).relu_()
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return _Trial(run=run, cool=cool)
+    return _Trial(count=count, run=run, cool=cool)
 
 
 def _input_shape(layer: Layer, channels: int) -> tuple[int, ...]:
@@ -131,26 +141,36 @@ def _input_shape(layer: Layer, channels: int) -> tuple[int, ...]:
 
 
 def _session(
-    geometry: Geometry, given: int, made: int, groups: int, shape: tuple[int, ...], threads: int
+    layer: Layer, shape: tuple[int, ...], groups: int, count: int, threads: int
 ) -> onnxruntime.InferenceSession:
-    """A layer of random weights, and its activation, alone in an ONNX graph: input "x"."""
+    """Layers of random weights, each with its activation, alone in an ONNX graph: input "x"."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    weight = np.random.default_rng(1).random((made, given, *geometry.kernel), dtype=np.float32)
-    if geometry.kernel:
-        node = helper.make_node(
-            "Conv", ["x", "w"], ["y"], kernel_shape=geometry.kernel, strides=geometry.stride,
-            pads=[*geometry.padding, *geometry.padding], dilations=geometry.dilation, group=groups,
-        )  # fmt: skip
-    else:
-        node, weight = helper.make_node("MatMul", ["x", "w"], ["y"]), np.ascontiguousarray(weight.T)
+    geometry = layer.geometry
+    assert geometry is not None  # noqa: S101 (callers measure only layers that have one)
+    chance, nodes, weights = np.random.default_rng(1), [], []
+    for place in range(count):
+        weight, made, before = chance.random(shape, dtype=np.float32), f"y{place}", f"z{place - 1}"
+        if geometry.kernel:
+            node = helper.make_node(
+                "Conv", ["x", f"w{place}"], [made], kernel_shape=geometry.kernel, strides=geometry.stride,
+                pads=[*geometry.padding, *geometry.padding], dilations=geometry.dilation, group=groups,
+            )  # fmt: skip
+        else:
+            node, weight = helper.make_node("MatMul", ["x", f"w{place}"], [made]), np.ascontiguousarray(weight.T)
+        nodes.append(node)
+        if place:
+            nodes.append(helper.make_node("Add", [made, before], [f"s{place}"]))
+            made = f"s{place}"
+        nodes.append(helper.make_node("Relu", [made], [f"z{place}"]))
+        weights.append(numpy_helper.from_array(weight, f"w{place}"))
     graph = helper.make_graph(
-        [node, helper.make_node("Relu", ["y"], ["z"])],
-        "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(weight, "w")],
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, _input_shape(layer, shape[1] * groups))],
+        [helper.make_tensor_value_info(f"z{count - 1}", TensorProto.FLOAT, None)],
+        weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     options = onnxruntime.SessionOptions()
