@@ -34,10 +34,11 @@ class Display:
         self.epochs = epochs
         self._rows: dict[str, dict[str, Any]] = {}
         self._dense = ""
-        self._front: Mapping[str, Any] = {"points": []}
+        self._points = self._best = 0
         self._begun: float | None = None
+        self._running: dict[str, dict[str, Any]] = {}
         self._over: set[str] = set()
-        self._known = 0
+        self._steps_over = self._known = 0
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -71,7 +72,7 @@ class Display:
         if self._begun is None:
             self._begun = time.monotonic()
             self._dense = ""
-        self._rows.setdefault(trial, {"budget": None, "state": "starting", "step": 0, "before": None})
+        self._running[trial] = self._row(trial)
 
     def reported(self, trial: str, result: Mapping[str, Any]) -> None:
         """A trial has finished an epoch, or a point."""
@@ -87,33 +88,47 @@ class Display:
 
     def ended(self, trial: str, *, finished: bool) -> None:
         """A trial is over: at its end, or stopped early."""
-        self._over.add(trial)
-        self._rows[trial]["state"] = "done" if finished else "stopped early"
+        self._end(trial, "done" if finished else "stopped early")
         if not finished:
             self.say(f"trial {trial} stopped early: others did better at the same budget")
 
     def failed(self, trial: str, reason: str) -> None:
         """A trial has ended with an error."""
-        self._over.add(trial)
-        self._rows.setdefault(trial, {"budget": None, "step": 0, "before": None})["state"] = "failed"
+        self._end(trial, "failed")
         self.say(f"trial {trial} failed: {reason}")
 
-    def front(self, front: Mapping[str, Any], new: str) -> None:
-        """The front has been taken again, after the point `new`."""
-        self._front = front
-        point = next(point for point in front["points"] if point["point"] == new)
-        count = sum(point["on_front"] for point in front["points"])
+    def front(self, points: int, best: int) -> None:
+        """So many points there are now, and so many of them are on the front."""
+        self._points, self._best = points, best
+
+    def point(self, point: Mapping[str, Any]) -> None:
+        """A point is new."""
         where = "on the front" if point["on_front"] else "behind the front"
         self.say(
-            f"point {new}: {point['macs_ratio']:.1%} of the MACs, validation accuracy {point['val_accuracy']:.1%}, "
-            f"{where} ({_points(front)}, {count} on the front{self._time_left()})"
+            f"point {point['point']}: {point['macs_ratio']:.1%} of the MACs, "
+            f"validation accuracy {point['val_accuracy']:.1%}, {where} ({self._front()}{self._time_left()})"
         )
+
+    def _row(self, trial: str) -> dict[str, Any]:
+        return self._rows.setdefault(trial, {"budget": None, "state": "starting", "step": 0, "before": None})
+
+    def _end(self, trial: str, state: str) -> None:
+        row = self._row(trial)
+        row["state"] = state
+        self._running.pop(trial, None)
+        if trial not in self._over:
+            self._over.add(trial)
+            self._steps_over += _steps(row)
+
+    def _front(self) -> str:
+        return f"{self._points} point{'s' * (self._points != 1)}, {self._best} on the front"
 
     def _time_left(self) -> str:
         """What this session's pace says, as if no more trials were stopped."""
-        done = sum(row["step"] - (row["before"] or 0) for row in self._rows.values())
-        running = sum(self.epochs - row["step"] for trial, row in self._rows.items() if trial not in self._over)
-        remaining = running + max(0, self.trials - self._known - len(self._rows)) * self.epochs
+        rows = list(self._running.values())  # at once: the live table asks from a thread of its own
+        done = self._steps_over + sum(map(_steps, rows))
+        running = sum(self.epochs - row["step"] for row in rows)
+        remaining = running + max(0, self.trials - self._known - len(self._over) - len(rows)) * self.epochs
         if self._begun is None or done == 0 or remaining <= 0:
             return ""
         seconds = round((time.monotonic() - self._begun) * remaining / done)
@@ -134,13 +149,10 @@ class Display:
                 f"{row['val_accuracy']:.1%}" if "val_accuracy" in row else "",
                 f"{row['hypervolume']:.3f}" if "hypervolume" in row else "",
             )
-        points = self._front["points"]
-        count = sum(point["on_front"] for point in points)
-        over = self._known + len(self._over)
-        summary = f"{_points(self._front)}, {count} on the front; {over} of {self.trials} trials are over"
+        summary = f"{self._front()}; {self._known + len(self._over)} of {self.trials} trials are over"
         return Group(table, Text(summary + self._time_left()))
 
 
-def _points(front: Mapping[str, Any]) -> str:
-    number = len(front["points"])
-    return f"{number} point{'s' * (number != 1)}"
+def _steps(row: Mapping[str, Any]) -> int:
+    """Epochs of a trial in this session."""
+    return int(row["step"] - (row["before"] or 0))

@@ -6,7 +6,9 @@ since another process may have written them. With many trials running that is mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections import defaultdict
+from collections.abc import Container, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -31,6 +33,8 @@ class WrittenThrough(InMemoryStorage):
         self._kept_studies: dict[int, int] = {}
         """The database's number of a study, by ours."""
         self._kept_trials: dict[int, int] = {}
+        self._unfinished: dict[int, set[int]] = defaultdict(set)
+        """Of each study ours of the trials that are not over: few, where all may be thousands."""
         for study in self._kept.get_all_studies():
             here = super().create_new_study(study.directions, study.study_name)
             self._kept_studies[here] = study._study_id  # what a storage goes by; Study keeps it in `_study_id`, too
@@ -39,7 +43,7 @@ class WrittenThrough(InMemoryStorage):
             for key, value in study.system_attrs.items():
                 super().set_study_system_attr(here, key, value)
             for trial in self._kept.get_all_trials(study._study_id, deepcopy=False):
-                self._kept_trials[super().create_new_trial(here, trial)] = trial._trial_id
+                self._note(here, super().create_new_trial(here, trial), trial._trial_id)
 
     def close(self) -> None:
         """Close the database."""
@@ -56,6 +60,7 @@ class WrittenThrough(InMemoryStorage):
     def delete_study(self, study_id: int) -> None:  # noqa: D102
         self._kept.delete_study(self._kept_studies[study_id])
         super().delete_study(study_id)
+        self._unfinished.pop(study_id, None)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401, D102
         self._kept.set_study_user_attr(self._kept_studies[study_id], key, value)
@@ -68,8 +73,21 @@ class WrittenThrough(InMemoryStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:  # noqa: D102
         kept = self._kept.create_new_trial(self._kept_studies[study_id], template_trial)
         here = super().create_new_trial(study_id, template_trial)
-        self._kept_trials[here] = kept
+        self._note(study_id, here, kept)
         return here
+
+    def _note(self, study_id: int, trial_id: int, kept: int) -> None:
+        self._kept_trials[trial_id] = kept
+        if not self.get_trial(trial_id).state.is_finished():
+            self._unfinished[study_id].add(trial_id)
+
+    def get_all_trials(  # noqa: D102
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if states is None or any(state in states for state in TrialState if state.is_finished()):
+            return super().get_all_trials(study_id, deepcopy, states)
+        trials = [trial for trial in map(self.get_trial, sorted(self._unfinished[study_id])) if trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def set_trial_param(  # noqa: D102
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
@@ -82,6 +100,9 @@ class WrittenThrough(InMemoryStorage):
     ) -> bool:
         if not self._kept.set_trial_state_values(self._kept_trials[trial_id], state, values):
             return False
+        if state.is_finished():
+            for unfinished in self._unfinished.values():
+                unfinished.discard(trial_id)
         return super().set_trial_state_values(trial_id, state, values)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:  # noqa: D102

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from nasprune.shipping import figures
 from sweep.front import hypervolume, on_front
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nasprune.artifact import Artifact
@@ -41,6 +42,7 @@ class PointsFolder:
         """By name."""
         self._order: list[dict[str, Any]] = []
         """From dear to cheap."""
+        self._trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._best: list[dict[str, Any]] | None = None
         """Those on the front, where that is known: most new points change nothing of it."""
 
@@ -52,7 +54,9 @@ class PointsFolder:
         """
         there = {path.parent.name for path in (self._study / "points").glob(f"[!.]*/{RECORD}")}
         for name in self._points.keys() - there:
-            self._order.remove(self._points.pop(name))
+            gone = self._points.pop(name)
+            self._order.remove(gone)
+            self._trials[gone["trial"]].remove(gone)
             self._best = None
         for name in there:
             self.add(name).update(figures(self._study / "points" / name))
@@ -67,6 +71,7 @@ class PointsFolder:
             record = read_record(self._study / "points" / name)
             point = {key: record[key] for key in KEYS} | {"artifact": f"points/{record['point']}", "on_front": False}
             self._points[name] = point
+            self._trials[point["trial"]].append(point)
             if not any(_beats(other, point) for other in self._best or ()):
                 self._best = None
             bisect.insort(self._order, point, key=lambda p: (-p["macs_ratio"], p["point"]))
@@ -78,16 +83,29 @@ class PointsFolder:
         Args:
             run_ids: MLflow run of each trial; a point's is None as long as MLflow has not been told of its trial.
         """
-        points = self._order
+        self.best()
+        for point in self._order:
+            point["run_id"] = run_ids.get(point["trial"])
+        dense = {key: self._dense.record[key] for key in _OF_DENSE} | figures(self._dense.directory)
+        return {"study": self._study.name, "dense": dense, "points": list(self._order)}
+
+    def best(self) -> Sequence[Mapping[str, Any]]:
+        """The known points that are on the front; each point now says whether it is."""
         if self._best is None:
+            points = self._order
             good = on_front([p["macs_ratio"] for p in points], [p["val_accuracy"] for p in points])
             for point, is_good in zip(points, good.tolist(), strict=True):
                 point["on_front"] = is_good
             self._best = [point for point in points if point["on_front"]]
-        for point in points:
-            point["run_id"] = run_ids.get(point["trial"])
-        dense = {key: self._dense.record[key] for key in _OF_DENSE} | figures(self._dense.directory)
-        return {"study": self._study.name, "dense": dense, "points": list(points)}
+        return self._best
+
+    def of_trial(self, trial: str) -> Sequence[Mapping[str, Any]]:
+        """The known points of a trial."""
+        return self._trials[trial]
+
+    def __len__(self) -> int:
+        """How many points are known."""
+        return len(self._points)
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -125,9 +143,9 @@ class Place:
     hypervolume: float
 
 
-def places_of(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[str, Place]:
-    """The place of every point of a front object, by point, in the order in which trials make them."""
-    order = sorted(front["points"], key=lambda p: (p["trial"], p["polish_epochs"], -p["budget"]))
+def places_of(points: Iterable[Mapping[str, Any]], budgets: Sequence[float]) -> dict[str, Place]:
+    """The place of every point, by point, in the order in which trials make them; all points of a trial, or none."""
+    order = sorted(points, key=lambda p: (p["trial"], p["polish_epochs"], -p["budget"]))
     places: dict[str, Place] = {}
     for trial, points in itertools.groupby(order, key=lambda p: p["trial"]):
         before: list[Mapping[str, Any]] = []
@@ -146,6 +164,6 @@ def volumes_reached(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[
     """For each trial of a front object, the hypervolume after its first, second, ... budget."""
     descended = [point for point in front["points"] if not point["polish_epochs"]]
     reached: dict[str, list[float]] = {}
-    for place in places_of({**front, "points": descended}, budgets).values():
+    for place in places_of(descended, budgets).values():
         reached.setdefault(place.trial, []).append(place.hypervolume)
     return reached

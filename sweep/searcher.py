@@ -149,6 +149,8 @@ class OptunaSearcher(Searcher):
         self._asked: dict[str, optuna.Trial] = {}
         self._reported: set[tuple[str, int]] = set()
         self._reconciled = False
+        self._slots = 0
+        """Given so far; they are given in their order."""
         self._study: optuna.Study | None = None
         self._storage: WrittenThrough | None = None
 
@@ -167,23 +169,23 @@ class OptunaSearcher(Searcher):
         """The settings for Tune's trial `trial_id`; FINISHED after the last slot; None while enough run."""
         self.reconcile(self._known)
         study = self._open()
-        history = study.get_trials(deepcopy=False)
-        forgotten = self._forgotten(history)
-        running = sum(trial.state is TrialState.RUNNING for trial in history) - len(forgotten)
-        if self._max_concurrent and running >= self._max_concurrent:
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        forgotten = self._forgotten(running)
+        if self._max_concurrent and len(running) - len(forgotten) >= self._max_concurrent:
             return None
-        waiting = [trial for trial in history if trial.state is TrialState.WAITING]
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if forgotten:
             slot = _slot(forgotten[0])
         elif waiting:
             slot = _slot(waiting[0])
         else:
-            slot = len({_slot(trial) for trial in history})
+            slot = self._slots
             if slot >= self._trials:
                 return str(Searcher.FINISHED)
             budget = {"budget": self._budgets[slot % len(self._budgets)]} if self._budgets else {}
             fixed = self._recommended if slot < max(1, len(self._budgets)) else {}
             study.enqueue_trial({**budget, **fixed}, user_attrs={_SLOT: slot})
+            self._slots = slot + 1
         # One generator a slot: with one for the study, a restarted driver would draw the first draws again.
         study.sampler = _Sampler(_seed_of(self._seed, slot), self._distributions())
         trial = self._again(study, forgotten[0]) if forgotten else study.ask(self._distributions())
@@ -207,17 +209,16 @@ class OptunaSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
         study = self._open()
-        named = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(_TUNE_ID) == trial_id]
-        if not named:
-            _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
-            return
-        trial = named[-1]
-        state, values = verdict(result, self._objectives, error=error)
-        if trial.state is TrialState.RUNNING:
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        trial = next((t for t in running if t.user_attrs.get(_TUNE_ID) == trial_id), None)
+        if trial is not None:
+            state, values = verdict(result, self._objectives, error=error)
             if result and state is TrialState.PRUNED:  # Tune does not pass on the result it stops a trial with
                 self.on_trial_result(trial_id, result)
             study.tell(trial.number, values, state=state)
             self._changed()
+        elif not any(t.user_attrs.get(_TUNE_ID) == trial_id for t in study.get_trials(deepcopy=False)):
+            _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
 
     def reconcile(self, known: Iterable[str]) -> None:
         """Finds what Tune has forgotten, and gives again what failed; only a process's first call acts.
@@ -234,6 +235,7 @@ class OptunaSearcher(Searcher):
         study, known = self._open(), set(known)
         history = study.get_trials(deepcopy=False)
         newest = {_slot(trial): trial.number for trial in history}
+        self._slots = len(newest)
         for trial in history:
             if trial.state is TrialState.FAIL and newest[_slot(trial)] == trial.number:
                 study.enqueue_trial(trial.params, user_attrs={_SLOT: _slot(trial)})

@@ -31,7 +31,7 @@ from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import OUTBOX, Status, Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -163,10 +163,10 @@ def _run(
 
     shown = Seldom(show)
 
-    def track(front: Mapping[str, Any]) -> None:
-        """Track the points of a front object, which holds all of a trial or none."""
-        measured = {point["point"] for point in front["points"] if MEASURED in point}
-        for name, place in places_of(front, settings.budgets).items():
+    def track(some: Sequence[Mapping[str, Any]]) -> None:
+        """Track points, among them all of a trial or none."""
+        measured = {point["point"] for point in some if MEASURED in point}
+        for name, place in places_of(some, settings.budgets).items():
             step = settings.steps(place.budgets) + place.polished
             path = settings.directory / "points" / name
             if name not in tracked:
@@ -181,17 +181,18 @@ def _run(
         points.read()
         shown.now()
         front = points.front(tracker.run_ids)
-        track(front)
+        track(front["points"])
+        display.front(len(points), len(points.best()))
         return front
 
     def added(name: str) -> None:
         """A point may be new. What is done here is done for every point, so it must not grow with their number."""
         if name not in tracked:
             storage.fetch_folder(f"{study}/points/{name}")
-            trial = points.add(name)["trial"]
-            front = points.front(tracker.run_ids)
-            track({"points": [point for point in front["points"] if point["trial"] == trial]})
-            display.front(front, name)
+            point, best = points.add(name), points.best()
+            track(points.of_trial(point["trial"]))
+            display.front(len(points), len(best))
+            display.point(point)
             shown.ask()
             shown.go_on()
 

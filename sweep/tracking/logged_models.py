@@ -65,7 +65,9 @@ def _find_models(client: MlflowClient, experiment: str, study: str, point: str) 
     return sorted(found, key=lambda model: model.status != LoggedModelStatus.READY)
 
 
-def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, step: int, time_ms: int) -> LoggedModel:
+def log_point(
+    client: MlflowClient, run: Run, directory: Path, *, study: str, step: int, time_ms: int, fresh: bool = False
+) -> LoggedModel:
     """Log a point's folder: an ONNX model with its metrics, and its files as artifacts of the run.
 
     Where this was stopped before, it goes on; where it was finished, nothing is written.
@@ -77,6 +79,7 @@ def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, st
         study: The study's name.
         step: The step that the point's metrics are logged at.
         time_ms: The time that they are logged at.
+        fresh: Nobody can have begun it; looking for it takes the longer the more models there are.
 
     Returns:
         The READY model. Tags name its study and point, `search_logged_models` finds its metrics.
@@ -87,7 +90,7 @@ def log_point(client: MlflowClient, run: Run, directory: Path, *, study: str, st
     record = read_record(directory)
     sha = digest(directory / ONNX)
     experiment, run_id = run.info.experiment_id, run.info.run_id
-    found = _find_models(client, experiment, study, record["point"])
+    found = [] if fresh else _find_models(client, experiment, study, record["point"])
     for double in found[1:]:
         client.delete_logged_model(double.model_id)
     model = found[0] if found else None

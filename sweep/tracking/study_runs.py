@@ -63,6 +63,10 @@ class StudyRuns:
         self._directory = directory
         self._logged: dict[str, set[tuple[str, int]]] = {}
         self._trials: dict[str, str] = {}
+        self._made: set[str] = set()
+        """Ids of runs that this process made: what it has not begun for them, nobody has."""
+        self._begun: set[str] = set()
+        """Points that this process began to log."""
         try:
             with quiet():
                 self.experiment = self._find_experiment(dataset)
@@ -134,10 +138,13 @@ class StudyRuns:
     def _point(self, time_ms: int, trial: str, folder: str, step: int, hypervolume: float) -> None:
         run_id, directory = self._trial(trial, time_ms), self._directory / folder
         run = self._client.get_run(run_id)
-        log_point(self._client, run, directory, study=self._study, step=step, time_ms=time_ms)
+        record = read_record(directory)
+        fresh = run_id in self._made and record["point"] not in self._begun
+        self._begun.add(record["point"])
+        log_point(self._client, run, directory, study=self._study, step=step, time_ms=time_ms, fresh=fresh)
         self._log_metrics(run_id, (step, {"hypervolume": hypervolume}, time_ms))
         # MLflow's list of runs shows names first and metrics far to the right.
-        name = f"{trial}: {hypervolume:.3f}, down to {read_record(directory)['macs_ratio']:.1%} MACs"
+        name = f"{trial}: {hypervolume:.3f}, down to {record['macs_ratio']:.1%} MACs"
         self._client.update_run(run_id, name=name)
 
     def _board(self, time_ms: int, trial: str, folder: str, step: int) -> None:
@@ -194,6 +201,7 @@ class StudyRuns:
         all_tags = {STUDY: self._study, **tags}
         made: Run = self._client.create_run(self.experiment, start_time=time_ms, tags=all_tags, run_name=name)
         self._logged[made.info.run_id] = set()
+        self._made.add(made.info.run_id)
         return str(made.info.run_id)
 
     def _trial(self, trial: str, time_ms: int) -> str:
