@@ -15,6 +15,9 @@ from nasprune.networks import NetworkSettings, build
 
 REAL = "NASPRUNE_DATA"
 
+# Ray reads it when it is imported, here before anything of ours: under `uv run` it would build an environment of 7 GB.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _ray_of_its_own():
