@@ -30,10 +30,11 @@ from nasprune.costing import CostKind, cost_of
 from nasprune.coupling import Coupling
 from nasprune.criteria import Scaling, filter_norm
 from nasprune.data.statistics import Statistics
-from nasprune.export import export_onnx, onnx_session
+from nasprune.export import export_onnx
 from nasprune.latency import LatencyTable, latency_cost, measure
 from nasprune.networks import NetworkSettings, build, couple
 from nasprune.provenance import machine
+from nasprune.runtime import onnx_session
 from nasprune.scores import block_sizes, cut_at_budget
 from nasprune.surgery import derive
 

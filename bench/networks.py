@@ -29,15 +29,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nasprune.artifact import ONNX, write_artifact
+from nasprune.artifact import write_artifact
 from nasprune.compute import choose_compute
 from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.coupling import Coupling
 from nasprune.errors import NaspruneError
-from nasprune.export import onnx_logits
 from nasprune.masking import MaskedNetwork
 from nasprune.networks import NetworkSettings, build, count_parameters, couple, torchvision_names
 from nasprune.proof import lively
+from nasprune.record import ONNX
+from nasprune.runtime import onnx_logits
 from nasprune.scores import Cut, cut_at_budget
 from nasprune.surgery import derive
 

@@ -22,18 +22,19 @@ import numpy as np
 from filelock import FileLock, Timeout
 from latency import time_in_turn
 
-from nasprune.artifact import Artifact, load_data, network_settings, read_artifact, read_record, write_artifact
+from nasprune.artifact import Artifact, load_data, network_settings, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.costing import CostKind
 from nasprune.data import SceneData
 from nasprune.descent import DescentSettings, descent_from
-from nasprune.export import onnx_session
 from nasprune.latency import LatencyTable, measure, read_table
 from nasprune.networks import couple
 from nasprune.progress import Session
 from nasprune.provenance import provenance
+from nasprune.record import BOARD_FILES, BOARD_REPORT, read_record
+from nasprune.runtime import onnx_session
 from nasprune.search import SearchSettings
-from nasprune.shipping import FILES, REPORT, ship
+from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
 
 OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "statistics", "data")
@@ -110,7 +111,7 @@ def go_down(
                 print(f"{place.name}: {pruned.macs_ratio:.1%} of the MACs, test {pruned.test_accuracy:.1%}", flush=True)
             for place in (*places, given.dense):
                 target = given.out / "files" / (place.name if place in places else "dense")
-                if not (target / REPORT).exists():
+                if not (target / BOARD_REPORT).exists():
                     ship(read_artifact(place), data, target)
     except Timeout:
         return
@@ -118,10 +119,10 @@ def go_down(
 
 def timed(dense: Artifact, out: Path, seconds: float) -> list[Row]:
     """A row for every point that is shipped, the dense network first."""
-    folders = sorted(out.glob(f"files/*/{REPORT}"), key=lambda path: (path.parent.name != "dense", path))
+    folders = sorted(out.glob(f"files/*/{BOARD_REPORT}"), key=lambda path: (path.parent.name != "dense", path))
     pixels = dense.record["image_size"]
     image = np.random.default_rng(0).random((1, 3, pixels, pixels), dtype=np.float32)
-    sessions = [onnx_session(path.parent / name, threads=1) for path in folders for name in FILES.values()]
+    sessions = [onnx_session(path.parent / name, threads=1) for path in folders for name in BOARD_FILES.values()]
     medians = iter(time_in_turn(sessions, image, seconds))
     rows = []
     for path in folders:
@@ -129,7 +130,7 @@ def timed(dense: Artifact, out: Path, seconds: float) -> list[Row]:
         record = dense.record if name == "dense" else read_record(out / "points" / name)
         row = {"cost": record.get("cost", "dense"), "budget": record.get("budget", 1.0), "seed": record.get("seed", 0)}
         row |= {"macs_ratio": record["macs_ratio"], "torch_accuracy": record["test_accuracy"]}
-        for precision in FILES:
+        for precision in BOARD_FILES:
             row |= {
                 f"{precision}_ms": next(medians),
                 f"{precision}_accuracy": report[precision]["test_accuracy"],
@@ -159,7 +160,7 @@ def as_table(rows: list[Row]) -> str:
     lines += [
         f"| {r['cost']} | {r['budget']:.0%} | {r['seeds']} | {r['macs_ratio']:.1%} | "
         + " | ".join(
-            f"{100 * r[f'{p}_accuracy']:.1f} | {r[f'{p}_ms']:.3f} | {r[f'{p}_bytes'] / 1e6:.2f}" for p in FILES
+            f"{100 * r[f'{p}_accuracy']:.1f} | {r[f'{p}_ms']:.3f} | {r[f'{p}_bytes'] / 1e6:.2f}" for p in BOARD_FILES
         )
         + " |"
         for r in means(rows)
@@ -170,7 +171,7 @@ def as_table(rows: list[Row]) -> str:
 def verdict(rows: list[Row]) -> str:
     """For each budget of MACs, how long budgets of latency take for the same accuracy, interpolated between two."""
     lines = []
-    for precision in FILES:
+    for precision in BOARD_FILES:
         ms, accuracy = f"{precision}_ms", f"{precision}_accuracy"
         rivals = sorted((r for r in means(rows) if r["cost"] == "latency"), key=lambda r: r[ms])
         reached = np.maximum.accumulate([r[accuracy] for r in rivals])
@@ -188,8 +189,8 @@ def verdict(rows: list[Row]) -> str:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Test accuracy over latency, means and single seeds."""
-    figure, axes = plt.subplots(1, len(FILES), figsize=(9, 3.8), sharey=True, layout="constrained")
-    for panel, precision in zip(axes, FILES, strict=True):
+    figure, axes = plt.subplots(1, len(BOARD_FILES), figsize=(9, 3.8), sharey=True, layout="constrained")
+    for panel, precision in zip(axes, BOARD_FILES, strict=True):
         for cost, marker, colour in (("macs", "o", "C0"), ("latency", "^", "C2"), ("dense", "s", "0.4")):
             line = [r for r in means(rows) if r["cost"] == cost]
             single = [r for r in rows if r["cost"] == cost]

@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,35 +19,13 @@ from nasprune.data.store import is_packed
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings, build_with_widths
+from nasprune.record import ONNX, RECORD, WEIGHTS, Record, read_record
 from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nasprune.data import SceneData
-
-RECORD, WEIGHTS, ONNX = "point.json", "weights.safetensors", "model.onnx"
-
-Record = Mapping[str, Any]
-"""What `point.json` holds; `_REQUIRED` names what every record has."""
-
-_REQUIRED: dict[str, type | tuple[type, ...]] = {
-    "point": str,
-    "network": str,
-    "head": str,
-    "dataset": str,
-    "classes": list,
-    "image_size": int,
-    "statistics": dict,
-    "widths": dict,
-    "macs": int,
-    "macs_ratio": (int, float),
-    "params": int,
-    "val_accuracy": (int, float),
-    "test_accuracy": (int, float),
-    "data": dict,
-    "provenance": dict,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,25 +124,6 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def read_record(directory: Path) -> Record:
-    """The checked content of a point's JSON file.
-
-    Raises:
-        ArtifactError: if the file is missing, not JSON, or lacks what every record has.
-    """
-    path = directory / RECORD
-    try:
-        record: Record = json.loads(path.read_text())
-    except OSError as error:
-        raise ArtifactError(f"{directory} given; expected a point's folder with {RECORD} ({error.strerror})") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not valid JSON ({error}); take the point from its study again") from error
-    for key, kind in _REQUIRED.items():
-        if not isinstance(record, dict) or not isinstance(record.get(key), kind):
-            raise ArtifactError(f"{path} lacks a usable '{key}'; take the point from its study again")
-    return record
 
 
 def read_artifact(directory: Path) -> Artifact:

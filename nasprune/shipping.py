@@ -25,9 +25,11 @@ from nasprune.artifact import Artifact, load_data, read_artifact
 from nasprune.data import Batches
 from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
-from nasprune.export import export_onnx, onnx_session
+from nasprune.export import export_onnx
 from nasprune.files import write_json
 from nasprune.provenance import machine
+from nasprune.record import BOARD_FILES, BOARD_REPORT
+from nasprune.runtime import onnx_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
 
     from nasprune.data import SceneData
 
-FILES = {"float32": "board.onnx", "int8": "board_int8.onnx"}
-"""By precision."""
-REPORT = "board.json"
 CALIBRATION_IMAGES = 256
 _LIMITS = {"fits_5_mb": 5_000_000, "fits_1_mb": 1_000_000}
 _SECONDS, _LEAST = 0.5, 30  # of a latency measurement
@@ -76,12 +75,12 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
         directory: Where the files go; those already there are replaced.
 
     Returns:
-        By precision, as `FILES`.
+        By precision, as `BOARD_FILES`.
 
     Raises:
         ArtifactError: if they cannot be written.
     """
-    paths = {precision: directory / name for precision, name in FILES.items()}
+    paths = {precision: directory / name for precision, name in BOARD_FILES.items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
         export_onnx(artifact.network, artifact.statistics, data.image_size, paths["float32"], batch=1)
@@ -92,26 +91,10 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
             "another folder"
         ) from error
     measured = {precision: measure(path, artifact, data) for precision, path in paths.items()}
-    write_json(directory / REPORT, {"machine": machine(), **{name: asdict(each) for name, each in measured.items()}})
+    write_json(
+        directory / BOARD_REPORT, {"machine": machine(), **{name: asdict(each) for name, each in measured.items()}}
+    )
     return measured
-
-
-def figures(directory: Path) -> dict[str, float]:
-    """What the files for the board in a folder measure, as `int8_latency_ms`; empty where there are none.
-
-    Raises:
-        ArtifactError: if the report of them is damaged.
-    """
-    path = directory / REPORT
-    try:
-        report = json.loads(path.read_text())
-        return {f"{precision}_{key}": float(value) for precision in FILES for key, value in report[precision].items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(
-            f"{path} is damaged ({error!r}); remove it, and run the study again to write it anew"
-        ) from error
 
 
 def quantise(source: Path, target: Path, images: Batches) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-from nasprune.artifact import ONNX, load_data, read_artifact
+from nasprune.artifact import load_data, read_artifact
 from nasprune.data.batches import Batches
 from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError, NaspruneError
-from nasprune.export import check_onnx, evaluate_onnx
+from nasprune.record import ONNX
+from nasprune.runtime import check_onnx, evaluate_onnx
 from nasprune.training import evaluate
 
 

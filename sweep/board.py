@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import read_artifact
 from nasprune.files import locked
-from nasprune.shipping import FILES, REPORT, figures, ship
+from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
+from nasprune.shipping import ship
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +43,10 @@ def measure_files(
     chosen = [point for point in front["points"] if point["on_front"] or settings.board == "all"]
     if settings.board == "none" or not chosen:
         return
-    waiting = [point["point"] for point in chosen if not figures(settings.directory / point["artifact"])]
+    waiting = [point["point"] for point in chosen if not board_figures(settings.directory / point["artifact"])]
     storage = settings.place()
-    with locked(dense.directory / REPORT):  # other studies share it
-        if not figures(dense.directory):
+    with locked(dense.directory / BOARD_REPORT):  # other studies share it
+        if not board_figures(dense.directory):
             _measure(display, "dense network", dense, data, storage)
     for name in waiting:
         _measure(display, f"point {name}", read_artifact(settings.directory / "points" / name), data, storage)
@@ -57,6 +58,6 @@ def _measure(display: Display, what: str, artifact: Artifact, data: SceneData, s
         f"{precision} {each.bytes / 1e6:.2f} MB, {each.latency_ms:.2f} ms, test accuracy {each.test_accuracy:.1%}"
         for precision, each in ship(artifact, data, directory).items()
     ]
-    for file in (*FILES.values(), REPORT):
+    for file in (*BOARD_FILES.values(), BOARD_REPORT):
         storage.store_path(directory / file)
     display.say(f"{what} for the board: {'; '.join(of)}")

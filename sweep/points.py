@@ -8,8 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasprune.artifact import RECORD, read_record
-from nasprune.shipping import figures
+from nasprune.record import RECORD, board_figures, read_record
 from sweep.front import hypervolume, on_front
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class PointsFolder:
             self._trials[gone["trial"]].remove(gone)
             self._best = None
         for name in there:
-            self.add(name).update(figures(self._study / "points" / name))
+            self.add(name).update(board_figures(self._study / "points" / name))
 
     def add(self, name: str) -> dict[str, Any]:
         """The point of this name as the front object holds it, read if it is not known.
@@ -86,7 +85,7 @@ class PointsFolder:
         self.best()
         for point in self._order:
             point["run_id"] = run_ids.get(point["trial"])
-        dense = {key: self._dense.record[key] for key in _OF_DENSE} | figures(self._dense.directory)
+        dense = {key: self._dense.record[key] for key in _OF_DENSE} | board_figures(self._dense.directory)
         return {"study": self._study.name, "dense": dense, "points": list(self._order)}
 
     def best(self) -> Sequence[Mapping[str, Any]]:

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     directory = study / point["artifact"]
     storage.fetch_folder(f"{given.study}/{point['artifact']}")
     # Heavy imports wait until the flags are known to be right.
-    from nasprune.artifact import ONNX, read_record
+    from nasprune.record import ONNX, read_record
     from sweep.storage.folder import tracked_name
     from sweep.storage.images import FOLDER, fetch_packed
     from sweep.tracking.mlflow_client import connect
@@ -155,7 +155,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 _MEASURED = {"latency": ("latency_ms", " ms"), "bytes": ("bytes", "")}
-"""What --by calls the figures of a file for the board: their keys, and their units."""
+"""What --by calls the board_figures of a file for the board: their keys, and their units."""
 
 
 def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
@@ -239,13 +239,13 @@ def check(record: Mapping[str, Any], measured: Measured) -> None:
 
 def board_lines(directory: Path) -> list[str]:
     """The point's files for the board, where there are any."""
-    from nasprune.shipping import FILES, figures
+    from nasprune.record import BOARD_FILES, board_figures
 
-    measured = figures(directory)
+    measured = board_figures(directory)
     return [
         f"for the board, {precision}: {directory / name}, {measured[f'{precision}_bytes'] / 1e6:.2f} MB, "
         f"{measured[f'{precision}_latency_ms']:.2f} ms, test accuracy {measured[f'{precision}_test_accuracy']:.1%}"
-        for precision, name in FILES.items()
+        for precision, name in BOARD_FILES.items()
         if measured
     ]
 

@@ -109,7 +109,10 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
                 outcome = _run(settings, data, places, display, tracker, claim)
                 status = "KILLED" if outcome.unfinished else "FINISHED"
             finally:
-                tracker.study_ended(status)
+                try:
+                    tracker.study_ended(status)
+                finally:
+                    tracker.close()
     return outcome, tracker
 
 

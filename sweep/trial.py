@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from nasprune.artifact import Record, data_record, read_artifact, read_record, write_artifact
+from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.descent import descent_from
 from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
+from nasprune.record import Record, read_record
 from sweep.cluster.preflight import check_this_node
 from sweep.points import volume
 from sweep.settings import settings_hash

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
-from nasprune.export import check_onnx
 from nasprune.networks import NetworkSettings, build, couple
+from nasprune.runtime import check_onnx
 
 SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
 

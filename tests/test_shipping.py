@@ -15,7 +15,7 @@ from nasprune.data import DataSettings, load
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings
-from nasprune.shipping import FILES, REPORT, figures
+from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
 from nasprune.training import TrainingSettings
 
 ON_BOARD = {"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten", "Gemm"}
@@ -44,7 +44,7 @@ def operators(path):
 def test_files_have_a_fixed_batch_and_only_operators_of_the_targets(shipped):
     folder, _ = shipped
     for precision, allowed in (("float32", ON_BOARD), ("int8", ON_BOARD | QUANTISED)):
-        used, sides = operators(folder / FILES[precision])
+        used, sides = operators(folder / BOARD_FILES[precision])
         assert used <= allowed
         assert sides == [1, 3, 32, 32]
 
@@ -52,24 +52,24 @@ def test_files_have_a_fixed_batch_and_only_operators_of_the_targets(shipped):
 def test_float_file_is_the_network_and_int8_nearly(shipped):
     folder, measured = shipped
     record = read_artifact(folder).record
-    report = json.loads((folder / REPORT).read_text())
+    report = json.loads((folder / BOARD_REPORT).read_text())
     assert report.pop("machine")
     assert measured == report
-    assert figures(folder)["int8_bytes"] == measured["int8"]["bytes"]
+    assert board_figures(folder)["int8_bytes"] == measured["int8"]["bytes"]
     assert measured["float32"]["difference"] < 1e-4
     assert measured["float32"]["test_accuracy"] == pytest.approx(record["test_accuracy"])
     assert 1e-4 < measured["int8"]["difference"] < 0.5
     assert abs(measured["int8"]["test_accuracy"] - record["test_accuracy"]) < 0.1
     assert 3 < measured["float32"]["bytes"] / measured["int8"]["bytes"] < 4.2
     for precision, each in measured.items():
-        size = (folder / FILES[precision]).stat().st_size
+        size = (folder / BOARD_FILES[precision]).stat().st_size
         assert (each["bytes"], each["fits_5_mb"], each["fits_1_mb"]) == (size, size <= 5_000_000, size <= 1_000_000)
     assert not list(folder.glob("*.prepared"))
 
 
 def test_weights_are_quantised_for_each_channel(shipped):
     folder, _ = shipped
-    model = onnx.load(folder / FILES["int8"])
+    model = onnx.load(folder / BOARD_FILES["int8"])
     initial = {tensor.name: tensor for tensor in model.graph.initializer}
     scales = [
         initial[node.input[1]].dims[0]
@@ -81,10 +81,10 @@ def test_weights_are_quantised_for_each_channel(shipped):
 
 
 def test_figures_are_all_or_none(tmp_path):
-    assert figures(tmp_path) == {}
-    (tmp_path / REPORT).write_text('{"float32": {"bytes": 1}}')
-    with pytest.raises(ArtifactError, match=REPORT):
-        figures(tmp_path)
+    assert board_figures(tmp_path) == {}
+    (tmp_path / BOARD_REPORT).write_text('{"float32": {"bytes": 1}}')
+    with pytest.raises(ArtifactError, match=BOARD_REPORT):
+        board_figures(tmp_path)
 
 
 def test_missing_point_is_one_line(tmp_path):

@@ -7,21 +7,25 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from mlflow.exceptions import MlflowException
-
-from nasprune.errors import NaspruneError
-from sweep.tracking.mlflow_client import quiet, unreachable
+from nasprune.errors import NaspruneError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from sweep.tracking.mlflow_client import Connection
     from sweep.tracking.outbox import Entry, Outbox
 
 _PAUSES = (1.0, 15.0)  # seconds between two tries while a store is away: at first, at most
 _TOGETHER = 100  # entries of one kind that are delivered together where they wait: a slow server answers fewer times
 _LOG = logging.getLogger(__name__)
+
+
+class StoreAwayError(Exception):
+    """The store is away, or busy for now; the message says which."""
+
+
+class RefusedError(SettingsError):
+    """The store takes no such thing from us, whatever the thing is."""
 
 
 class Delivery:
@@ -31,14 +35,14 @@ class Delivery:
 
     Args:
         outbox: Where entries wait.
-        deliver: Tells the store of entries of one kind; must change nothing if it is done already.
-        connection: To the store.
+        deliver: Tells the store of entries of one kind; must change nothing if it is done already. Raises
+            `StoreAwayError` for what may go on later, `RefusedError` for what a later session may try again, and a
+            NaspruneError for an entry that is wrong.
     """
 
-    def __init__(self, outbox: Outbox, deliver: Callable[[Sequence[Entry]], None], connection: Connection) -> None:
+    def __init__(self, outbox: Outbox, deliver: Callable[[Sequence[Entry]], None]) -> None:
         self._outbox = outbox
         self._deliver = deliver
-        self._connection = connection
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._attempts = 0
@@ -47,6 +51,11 @@ class Delivery:
         self._not_before = 0.0
         self._closed = False
         self._thread: threading.Thread | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Entries that are not delivered."""
+        return len(self._outbox)
 
     def say(self, kind: str, body: Mapping[str, Any]) -> None:
         """Keep an entry, to be delivered behind those before it.
@@ -95,24 +104,28 @@ class Delivery:
                 self._changed.wait(min(left, 0.5))
             return self._outbox.first() is None
 
-    def close(self) -> None:
-        """End the thread once it has done what it is doing."""
+    def close(self, seconds: float) -> None:
+        """End the thread once it has done what it is doing.
+
+        Args:
+            seconds: To wait for that at most.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            thread, self._thread = self._thread, None
+            thread = self._thread
         if thread is not None:
-            thread.join(timeout=60)
+            thread.join(seconds)
 
     def _work(self) -> None:
         try:
             while entries := self._next():
                 problem = self._attempt(entries)
-                if len(entries) > 1 and problem is not None and not unreachable(problem):
+                if len(entries) > 1 and isinstance(problem, NaspruneError):
                     entries = entries[:1]  # one of them was refused: which?
                     problem = self._attempt(entries)
-                if problem is not None and unreachable(problem):
-                    self._hold()
+                if isinstance(problem, StoreAwayError):
+                    self._hold(problem)
                 else:
                     self._pass(entries[-1], problem)
         except Exception as error:  # a full disk, or a mistake of ours: told by the next call
@@ -131,36 +144,33 @@ class Delivery:
                 self._changed.wait(left if entries else None)
             return []
 
-    def _attempt(self, entries: Sequence[Entry]) -> Exception | None:
+    def _attempt(self, entries: Sequence[Entry]) -> NaspruneError | StoreAwayError | None:
         with self._changed:
             self._attempts += 1
         wanted = [entry for entry in entries if not self._outbox.superseded(entry)]
         try:
-            with quiet():
-                self._deliver(wanted)
-        except (NaspruneError, MlflowException, OSError) as problem:  # requests' errors are OSErrors
+            self._deliver(wanted)
+        except (NaspruneError, StoreAwayError) as problem:
             return problem
         return None
 
-    def _hold(self) -> None:
+    def _hold(self, problem: StoreAwayError) -> None:
         with self._changed:
-            if not self._failures:
-                _LOG.warning("%s does not answer; the study goes on, and tracking waits", self._connection.shown)
+            if not self._failures and not self._closed:
+                _LOG.warning("%s; the study goes on, and tracking waits", problem)
             self._not_before = time.monotonic() + pause(self._failures)
             self._failures += 1
             self._failed = self._attempts
             self._changed.notify_all()
 
-    def _pass(self, entry: Entry, problem: Exception | None) -> None:
+    def _pass(self, entry: Entry, problem: NaspruneError | None) -> None:
         """The store took all up to the entry, or refused this one; those behind it go on, and the next call tells."""
-        error: Exception | None = problem
         with self._changed:
-            if problem is None or isinstance(problem, NaspruneError):
-                self._outbox.mark(entry)  # what is wrong with a file or a name is found again where it still is
-            else:
-                error = self._connection.refused(problem)
+            if isinstance(problem, RefusedError):
                 self._outbox.set_aside(entry)
-            self._error = self._error or error
+            else:
+                self._outbox.mark(entry)  # what is wrong with a file or a name is found again where it still is
+            self._error = self._error or problem
             self._failures = 0
             self._changed.notify_all()
 

@@ -16,10 +16,9 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from nasprune.artifact import ONNX, RECORD, WEIGHTS, read_record
 from nasprune.errors import ArtifactError
-from nasprune.export import check_onnx
-from nasprune.shipping import FILES, REPORT, figures
+from nasprune.record import BOARD_FILES, BOARD_REPORT, ONNX, RECORD, WEIGHTS, board_figures, read_record
+from nasprune.runtime import check_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,10 +138,10 @@ def log_board(client: MlflowClient, run: Run, directory: Path, *, study: str, st
     model = find_model(client, run.info.experiment_id, study=study, point=name)
     if model is None:
         raise ArtifactError(f"point {name} of study {study} is not tracked; expected it before its files for the board")
-    measured = figures(directory)
+    measured = board_figures(directory)
     if measured.keys() <= {metric.key for metric in model.metrics or []}:
         return
-    for file in (*FILES.values(), REPORT):
+    for file in (*BOARD_FILES.values(), BOARD_REPORT):
         client.log_artifact(run.info.run_id, str(directory / file), f"points/{name}")
     _log_metrics(client, run.info.run_id, model, measured, step, time_ms)
 

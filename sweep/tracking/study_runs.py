@@ -13,8 +13,8 @@ from mlflow.entities import Metric, Param, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from nasprune.artifact import read_record
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.record import read_record
 from sweep.tracking.logged_models import STUDY, TRIAL, log_board, log_point
 from sweep.tracking.mlflow_client import quiet
 

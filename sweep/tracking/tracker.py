@@ -1,7 +1,7 @@
 """What a study tells MLflow, written by the driver alone.
 
-Saying something only keeps it on disk, in the study's folder; a thread tells MLflow. So a server that is slow or away
-holds up no trial, and what a killed driver had not delivered, the next one delivers first.
+Saying something only keeps it on disk, in the study's folder; a process of its own tells MLflow. So a server that is
+slow or away holds up no trial, and what a killed driver had not delivered, the next one delivers first.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from urllib.parse import quote, urlencode
 from nasprune.files import write_bytes
 from sweep.tracking.delivery import Delivery
 from sweep.tracking.logged_models import STUDY
-from sweep.tracking.mlflow_client import connect
 from sweep.tracking.outbox import Outbox
-from sweep.tracking.study_runs import KIND, NOTE, TABLE, Status, StudyRuns, texts
+from sweep.tracking.study_runs import KIND, NOTE, TABLE, Status, texts
+from sweep.tracking.writer import Tracked
+from sweep.tracking.writer_process import WriterProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+    from sweep.tracking.writer import Writer
 
 __all__ = ["BrowseHint", "Status", "Tracker", "cut_note"]
 
@@ -43,6 +46,7 @@ _COLUMNS = (
 )
 _NOTE_LIMIT = 7_500  # characters; MLflow cuts a tag at 8,000
 _LAST = 60.0  # seconds that the end of a study waits for a slow server
+_GRACE = 5.0  # seconds that a call to a server may go on once the tracker is closed
 _LOG = logging.getLogger(__name__)
 
 
@@ -79,6 +83,7 @@ class Tracker:
         outbox: Path,
         uri: str | None = None,
         params: Mapping[str, Any],
+        writer: Callable[[Tracked], Writer | WriterProcess] = WriterProcess,
     ) -> None:
         """Connects, finds or makes the study's run, and begins to deliver what a session before had left.
 
@@ -89,29 +94,41 @@ class Tracker:
             outbox: The folder in which waits what is not delivered yet; one process at a time.
             uri: Of another store or a server.
             params: What the study is; a resumed one must be the same.
+            writer: Makes what writes to the store.
         """
         self._study = study
         self._directory = outbox
-        self._connection = connect(uri, storage)
-        self._runs = StudyRuns(self._connection, study=study, dataset=dataset, params=params, directory=outbox)
-        self._outbox = Outbox(outbox, superseding=("front",))
-        self._delivery = Delivery(self._outbox, self._runs.deliver, self._connection)
-        self._delivery.say("study_started", {})
+        tracked = Tracked(
+            study=study,
+            dataset=dataset,
+            storage=str(storage.absolute()),
+            uri=uri,
+            params=texts(params),
+            directory=str(outbox.absolute()),
+        )
+        self._writer = writer(tracked)
+        try:
+            self._outbox = Outbox(outbox, superseding=("front",))
+            self._delivery = Delivery(self._outbox, self._writer.deliver)
+            self._delivery.say("study_started", {})
+        except BaseException:
+            self._writer.close()
+            raise
 
     @property
     def run_id(self) -> str:
         """MLflow's id of the study's run."""
-        return self._runs.study_run
+        return self._writer.place.study_run
 
     @property
     def run_ids(self) -> Mapping[str, str]:
         """MLflow's id of each trial's run, by trial; those it has not been told of are missing."""
-        return self._runs.trial_runs
+        return self._writer.trial_runs
 
     @property
     def undelivered(self) -> int:
         """Entries that wait."""
-        return len(self._outbox)
+        return self._delivery.waiting
 
     def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
         """A trial runs, for the first time or again; with other parameters it is refused."""
@@ -202,20 +219,22 @@ class Tracker:
                 "%d entries are not in MLflow: %s does not answer in time; they are kept, and the same command "
                 "delivers them once it does",
                 self.undelivered,
-                self._connection.shown,
+                self._writer.place.shown,
             )
         self._delivery.check()
 
     def close(self) -> None:
         """Deliver no more; what waits is kept."""
-        self._delivery.close()
+        self._delivery.close(_GRACE)
+        self._writer.close()
 
     def browse_hint(self, *, port: int = 5000) -> BrowseHint:
         """The command that shows this store in a browser, and where to look."""
-        root, command = self._connection.shown, None
-        if self._connection.local:
+        place = self._writer.place
+        root, command = place.shown, None
+        if place.local:
             root = f"http://127.0.0.1:{port}"
-            store = shlex.quote(self._connection.shown)
+            store = shlex.quote(place.shown)
             command = f"uv run mlflow ui --backend-store-uri {store} --host 127.0.0.1 --port {port}"
         # In its default order MLflow folds trials away below their study, where no chart shows them; sorted
         # by a metric they are rows of their own. The last key leaves the pages for language models.
@@ -225,7 +244,7 @@ class Tracker:
             "orderByAsc": "false",
             "workflowType": "machine_learning",
         }
-        page = f"{root}/#/experiments/{self._runs.experiment}/runs"
+        page = f"{root}/#/experiments/{place.experiment}/runs"
         return BrowseHint(
             command=command,
             link=f"{page}?{urlencode(query, quote_via=quote)}",

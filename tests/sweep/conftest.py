@@ -12,6 +12,7 @@ import pytest
 
 from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import OUTBOX, Tracker
+from sweep.tracking.writer import Writer
 from tests.sweep.tracking.tracked import Make
 
 
@@ -37,14 +38,24 @@ def storage(tmp_path: Path, empty_store: Path) -> Path:
 
 @pytest.fixture
 def make(storage: Path) -> Iterator[Make]:
-    """Makes trackers of a study; a second one is a driver that was started again, when the first was gone."""
+    """Makes trackers of a study; a second one is a driver that was started again, when the first was gone.
+
+    They write from this process, where tests can reach into MLflow's client.
+    """
     made: dict[str, Tracker] = {}
 
     def build(*, study: str = "s", **settings) -> Tracker:
         if study in made:
             made[study].close()
         outbox = storage / study / OUTBOX
-        settings = {"dataset": "scenes", "storage": storage, "outbox": outbox, "params": {"seed": 0}, **settings}
+        settings = {
+            "dataset": "scenes",
+            "storage": storage,
+            "outbox": outbox,
+            "params": {"seed": 0},
+            "writer": Writer,
+            **settings,
+        }
         made[study] = Tracker(study=study, **settings)
         return made[study]
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from nasprune.artifact import Artifact
 from nasprune.errors import ArtifactError
-from nasprune.shipping import REPORT
+from nasprune.record import BOARD_REPORT
 from sweep.points import KEYS, PointsFolder, take_front, volumes_reached
 
 _DENSE = {
@@ -70,7 +70,7 @@ def test_what_files_for_the_board_measure_comes_later(study):
     folder.read()
     assert not any("int8_bytes" in point for point in folder.front({})["points"])
     measured = {precision: {"bytes": 7, "fits_1_mb": True} for precision in ("float32", "int8")}
-    (study / "points" / "t000-50pct" / REPORT).write_text(json.dumps(measured))
+    (study / "points" / "t000-50pct" / BOARD_REPORT).write_text(json.dumps(measured))
     folder.read()
     found = {point["point"]: point.get("int8_bytes") for point in folder.front({})["points"]}
     assert found == {"t000-50pct": 7.0, "t002-50pct": None, "t001-25pct": None}

@@ -241,8 +241,9 @@ except ModuleNotFoundError:
 
 def test_promoted_model_needs_nothing_of_ours(storage, tmp_path):
     """Promote, then predict in a fresh environment that holds MLflow and ONNX Runtime only."""
-    from nasprune.artifact import data_settings, read_record
+    from nasprune.artifact import data_settings
     from nasprune.data import load
+    from nasprune.record import read_record
 
     done = subprocess.run(
         [sys.executable, ROOT / "sweep" / "promote.py", "--study", STUDY, "--storage", storage,

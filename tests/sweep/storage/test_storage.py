@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from nasprune.artifact import RECORD
 from nasprune.data.store import check_contents
 from nasprune.errors import ArtifactError, DataError, SettingsError
 from nasprune.progress import Session, State
+from nasprune.record import RECORD
 from sweep.commandline import parse_settings
 from sweep.storage import bucket as storing
 from sweep.storage.address import check_address, shown

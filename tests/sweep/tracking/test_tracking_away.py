@@ -21,6 +21,7 @@ from sweep.tracking import tracker as tracking
 from sweep.tracking.logged_models import find_model
 from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
+from sweep.tracking.writer import Writer
 from tests.servers import Gate, Server
 from tests.sweep.example_points import write_point
 from tests.sweep.tracking.tracked import FRONT, Make, check_model, everything, whole_study
@@ -167,7 +168,7 @@ def test_a_mistake_of_ours_is_not_lost_in_the_thread(make: Make, monkeypatch):
     tracker = make()
     assert tracker.wait(60)
     with monkeypatch.context() as patch:
-        patch.setattr(tracker._runs._client, "log_batch", None)
+        patch.setattr(tracker._writer._runs._client, "log_batch", None)
         tracker.trial_metrics("t000", 1, {"loss": 0.5})
         with pytest.raises(TypeError):
             tracker.wait(60)
@@ -184,15 +185,16 @@ def server(tmp_path_factory, empty_store: Path) -> Iterator[Server]:
     server.kill()
 
 
-def tracker_of(uri: str, dataset: str, folder: Path) -> Tracker:
-    return Tracker(study="s", dataset=dataset, storage=folder, outbox=folder / "s" / "outbox", uri=uri, params={})
+def tracker_of(uri: str, dataset: str, folder: Path, **settings) -> Tracker:
+    outbox = folder / "s" / "outbox"
+    return Tracker(study="s", dataset=dataset, storage=folder, outbox=outbox, uri=uri, params={}, **settings)
 
 
 @pytest.mark.system
 def test_a_server_may_hang_and_come_back(tmp_path: Path, server: Server, monkeypatch, caplog):
     point = write_point(tmp_path / "s")
     monkeypatch.setitem(mlflow_client._CALL, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    tracker = tracker_of(server.uri, "hangs", tmp_path)
+    tracker = tracker_of(server.uri, "hangs", tmp_path, writer=Writer)
     tracker.trial_started("t000", {"budget": 0.25, "mask": "hard"})
     assert tracker.wait(60)
     # What the server has taken and not answered it does later: more than a kill, this could double rows.
