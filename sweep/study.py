@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +42,6 @@ if TYPE_CHECKING:
 
 FRONT_FILES = ("front.json", "front.png", "front.html")
 OPTUNA = "optuna.db"
-_TURN = 0.0005
-"""Seconds that a thread keeps the interpreter from others. By default 5 ms: while the thread that tells MLflow is busy,
-Tune's would wait that long after each of hundreds of reads and writes that a suggestion takes."""
 _TOLD = 30.0  # seconds that the last front waits for MLflow, to name every trial's run
 
 
@@ -74,7 +70,6 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     Raises:
         NaspruneError: with what the user can mend.
     """
-    sys.setswitchinterval(_TURN)
     check_storage(settings)
     connect(settings.tracking_uri, settings.root)
     data = load_images(settings)
