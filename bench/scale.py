@@ -305,6 +305,7 @@ def show(out: Path) -> None:
             milliseconds(spent["tell"], len(spent["tell"])),
             milliseconds(spent["result"], ended_here),
             milliseconds(drawn, 1),
+            milliseconds(spent["show"], ended_here) or 0,
             round(final["writer_rss"] / 1e6),
             round(1000 * (final["writer_cpu"] - first["writer_cpu"]) / ended_here),
             final["waiting"],
@@ -316,8 +317,8 @@ def show(out: Path) -> None:
 
 COLUMNS = (
     "trials over", "idle GPUs", "driver RSS, MB", "driver CPU a trial, ms", "suggest, ms", "tell, ms",
-    "all results of a trial, ms", "front shown, ms", "writer RSS, MB", "writer CPU a trial, ms", "entries waiting",
-    "load",
+    "all results of a trial, ms", "front shown once, ms", "a trial, ms", "writer RSS, MB", "writer CPU a trial, ms",
+    "entries waiting", "load",
 )  # fmt: skip
 
 
