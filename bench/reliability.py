@@ -93,6 +93,10 @@ class Sweep:
         """Its process."""
         return next(pid for pid, line in self.cluster.head.processes().items() if line.startswith("python nasprune/"))
 
+    def writer(self) -> int:
+        """The process of it that tells MLflow."""
+        return next(pid for pid, line in self.cluster.head.processes().items() if line.endswith(".writer_process"))
+
     def alive(self) -> bool:
         """Whether a session runs."""
         return self._thread.is_alive()
@@ -207,6 +211,11 @@ def mlflow(bench: Bench, sweep: Sweep) -> None:
     _later(10, bench.server.start)
 
 
+def writer(bench: Bench, sweep: Sweep) -> None:
+    """The driver's process that tells MLflow."""
+    os.kill(sweep.writer(), signal.SIGKILL)
+
+
 def database(bench: Bench, sweep: Sweep) -> None:
     """PostgreSQL below the MLflow server; started again after 10 s."""
     bench.postgres.kill()
@@ -236,6 +245,7 @@ CASES: dict[str, tuple[str, Hurt | None]] = {
     UNDISTURBED: ("nothing", None),
     "trial": ("a trial's process", trial),
     "mlflow": ("the MLflow server, back after 10 s", mlflow),
+    "writer": ("the driver's process that tells MLflow", writer),
     "database": ("PostgreSQL, back after 10 s", database),
     "driver": ("the driver, the same command again", driver),
     "worker": ("a worker host, booted again after 20 s", worker),
