@@ -7,7 +7,8 @@ what the sweep's own flags after `--` say, and prints a table. Work is counted i
 training images, forward and backward, so it does not depend on what else the machine does. Validation images choose
 the front, and the best of many points on them is too good to be true, the more points the more so: the hypervolume to
 compare is that of the same points on test images. `--replay` adds what other factors would have done with the trials of
-the sweeps without early stopping, in 1,000 random orders.
+the sweeps without early stopping, in 1,000 random orders, and what whole trials reach for the same work: where settings
+hardly differ, a smaller sweep does as well as one that is stopped.
 """
 
 from __future__ import annotations
@@ -64,11 +65,14 @@ def main() -> None:
         "early stopping"
     )
     if arguments.replay:
-        print("\n| factor | work | hypervolume, validation | test |\n|---|---|---|---|")
+        print("\n| factor | work | hypervolume, validation | test | in whole trials, validation | test |")
+        print("|---|---|---|---|---|---|")
+    studies = [arguments.out / f"seed{seed}-factor1" for seed in arguments.seeds.split(",")]
     for factor in map(float, arguments.replay.split(",") if arguments.replay else ()):
-        shares = [replayed(arguments.out / f"seed{seed}-factor1", factor) for seed in arguments.seeds.split(",")]
-        means = [statistics.mean(column) for column in zip(*shares, strict=True)]
-        print(f"| {factor:g} | {means[0]:.0%} | {means[1]:.2%} | {means[2]:.2%} |", flush=True)
+        stopped = [replayed(study, factor) for study in studies]
+        whole = [in_whole_trials(study, shares[0]) for study, shares in zip(studies, stopped, strict=True)]
+        means = [statistics.mean(column) for shares in (stopped, whole) for column in zip(*shares, strict=True)]
+        print(f"| {factor:g} | {means[0]:.0%} | {' | '.join(f'{mean:.2%}' for mean in means[1:])} |", flush=True)
 
 
 def replayed(study: Path, factor: float, orders: int = 1000) -> tuple[float, float, float]:
@@ -96,6 +100,21 @@ def replayed(study: Path, factor: float, orders: int = 1000) -> tuple[float, flo
         shares.append([figure / of for figure, of in zip(figures, whole, strict=True)])
     means = [statistics.mean(column) for column in zip(*shares, strict=True)]
     return means[0], means[1], means[2]
+
+
+def in_whole_trials(study: Path, work: float, orders: int = 1000) -> tuple[float, float]:
+    """Hypervolumes, as shares of all trials', of random whole trials that are this share of their work."""
+    points = json.loads((study / "front.json").read_text())["points"]
+    trials = sorted({point["trial"] for point in points})
+    whole, many = volumes(study, points), work * len(trials)
+    chance, shares = random.Random(0), []
+    for _ in range(orders):
+        count = int(many) + (chance.random() < many % 1)
+        taken = set(chance.sample(trials, max(1, count)))
+        reached = volumes(study, [point for point in points if point["trial"] in taken])
+        shares.append([figure / of for figure, of in zip(reached, whole, strict=True)])
+    means = [statistics.mean(column) for column in zip(*shares, strict=True)]
+    return means[0], means[1]
 
 
 def run(out: Path, seed: str, factor: float, flags: tuple[str, ...]) -> Path:
