@@ -53,7 +53,7 @@ class WriterProcess:
             self.place = self._open()
         except StoreAwayError as problem:
             raise SettingsError(
-                f"{problem} as it began; expected room for one beside the driver; look above for what it said, free "
+                f"{problem} at its start; expected room for one beside the driver; look above for what it said, free "
                 "some memory, and run the same command again"
             ) from problem
         except BaseException:
@@ -106,7 +106,7 @@ class WriterProcess:
                 start_new_session=True,  # a terminal's Ctrl-C is for the driver, which has a last word to say
             )
         except OSError as error:
-            raise StoreAwayError(f"the process that writes to MLflow was not born ({error.strerror})") from error
+            raise StoreAwayError(f"the process that writes to MLflow cannot be started ({error.strerror})") from error
         self._questions = cast("IO[str]", self._process.stdin)
         self._answers = cast("IO[str]", self._process.stdout)
 
