@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,16 +15,16 @@ _COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "te
 _MOST_ROWS = 40  # of a note: MLflow holds about 8,000 characters
 
 
-def table(front: Mapping[str, Any]) -> Table:
+def table(front: Mapping[str, Any]) -> Group:
     """Return the front, the content of front.json, for the terminal: dense first, then from dear to cheap."""
     view = look(front)
     # As `Text`, because a title is otherwise read for marks in square brackets, and names may hold such.
-    drawn = Table(title=Text(view.title), caption=Text(view.subtitle), header_style="bold")
+    drawn = Table(title=Text(view.title), header_style="bold")
     for column in _COLUMNS:
         drawn.add_column(column, justify="left" if column == "point" else "right", no_wrap=True)
     for number, row in enumerate(_rows(view)):
         drawn.add_row(*(Text(cell) for cell in row), style="dim" if number == 0 else None)
-    return drawn
+    return Group(drawn, Text(view.subtitle, style="dim"))  # a caption would be broken at the table's width
 
 
 def markdown(front: Mapping[str, Any]) -> str:

@@ -155,6 +155,7 @@ def test_the_figure_holds_every_point_where_it_belongs(front):
 def test_tables_hold_dense_and_the_front_and_nothing_else(front):
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(table(front))
+    assert look(front).subtitle in console.export_text(clear=False), "in one line"
     rest = beside_plotly(page(front))
     rows = rest[rest.index("<tbody>") :]
     for text in (console.export_text(), markdown(front), rows):
