@@ -300,6 +300,7 @@ def run(bench: Bench, name: str, out: Path) -> None:
     with (out / "rows.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(json.dumps({**row, "told": len(told)}), flush=True)
+    shutil.rmtree(bench.cluster.storage / study)  # all cases together would fill the storage's disk
 
 
 def _silence(told: list[tuple[int, str, int]], hurt_at: int) -> float:
