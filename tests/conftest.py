@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,14 @@ def _ray_of_its_own():
 def _two_threads():
     """Of this process, or one where another runs tests beside it: threads that wait for a core spin."""
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+
+@pytest.fixture
+def port() -> int:
+    """One where nothing listens."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

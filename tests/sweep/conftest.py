@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -62,10 +61,3 @@ def make(storage: Path) -> Iterator[Make]:
     yield build
     for tracker in made.values():
         tracker.close()
-
-
-@pytest.fixture
-def port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.system.hosts import Host, Network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,11 +82,11 @@ class LocalCluster:
         described["setup_commands"] = [INSTALL, *rest]
         return described
 
-    def ray(self, *words: str | Path, timeout: float = 500) -> subprocess.CompletedProcess[str]:
+    def ray(self, *words: str | Path, timeout: float = 500, **variables: str) -> subprocess.CompletedProcess[str]:
         """One of Ray's commands, in the project's folder; standard error is in the output."""
         return subprocess.run(
-            ["ray", *map(str, words)], env=self._environment, cwd=ROOT, timeout=timeout, check=False, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ["ray", *map(str, words)], env=self._environment | variables, cwd=ROOT, timeout=timeout, check=False,
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def up(self) -> None:
@@ -92,6 +98,29 @@ class LocalCluster:
         """`ray submit` of `sweep/run.py`."""
         return self.ray("submit", self.file, "sweep/run.py", "--", *words)
 
+    @contextmanager
+    def dashboard(self, port: int) -> Iterator[None]:
+        """`ray dashboard`: the head's dashboard behind a port of this machine, for as long as it lasts."""
+        command = ["ray", "dashboard", "--port", str(port), str(self.file)]
+        forwarding = subprocess.Popen(
+            command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 60
+            while not _listens(port):
+                assert forwarding.poll() is None, forwarding.communicate()[0]
+                assert time.monotonic() < deadline, "no port was forwarded"
+                time.sleep(0.2)
+            yield
+        finally:
+            os.killpg(forwarding.pid, signal.SIGTERM)
+            forwarding.communicate()
+
+    def job(self, verb: str, port: int, *words: str) -> subprocess.CompletedProcess[str]:
+        """`ray job`, through a forwarded port of the dashboard."""
+        return self.ray("job", verb, "--address", f"http://127.0.0.1:{port}", *words, RAY_AUTH_MODE="token")
+
     def down(self) -> None:
         """`ray down`, and nothing of the launcher's own stays on this machine either."""
         done = self.ray("down", "--yes", self.file)
@@ -99,3 +128,8 @@ class LocalCluster:
         for path in Path("/tmp/ray").glob(f"cluster-{yaml.safe_load(self.file.read_text())['cluster_name']}.*"):
             path.unlink()
         shutil.rmtree(self._environment["HOME"], ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

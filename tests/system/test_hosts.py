@@ -124,6 +124,25 @@ def test_sweep_runs_to_a_front_with_trials_on_both_workers(cluster):
     assert list((cluster.storage / "mlflow" / "artifacts").rglob("front.html"))
 
 
+def test_a_detached_study_goes_on_without_who_submitted_it(cluster, port):
+    """As clusters/README.md says: the dashboard's port forwarded, `ray job submit`, and the forwarding taken away."""
+    study = ("--study", "detached", "--trials", "1")
+    with cluster.dashboard(port):
+        submitted = cluster.job("submit", port, "--no-wait", "--", "python", "-m", "sweep.run", *SMALL, "1", *study)
+        assert submitted.returncode == 0, submitted.stdout
+        (job,) = set(re.findall(r"raysubmit_\w+", submitted.stdout))
+    front = cluster.storage / "detached" / "front.json"
+    with cluster.dashboard(port):
+        deadline = time.monotonic() + 240
+        while "' succeeded" not in (said := cluster.job("status", port, job).stdout):
+            assert "' failed" not in said, cluster.job("logs", port, job).stdout
+            assert time.monotonic() < deadline, said
+            time.sleep(1.0)
+        logs = cluster.job("logs", port, job).stdout
+    assert len(json.loads(front.read_text())["points"]) == 2
+    assert "trials:  http://127.0.0.1:5000/#/experiments/" in logs
+
+
 def test_strangers_are_refused(cluster):
     """MLflow and the dashboard listen to the head alone; Ray's ports answer to the cluster's token only."""
     for port in (5000, 8265):
