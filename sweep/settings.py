@@ -18,7 +18,7 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
-from sweep.space import SPACES, SearchSpace
+from sweep.space import EXPLORABLE, SPACES, Range, SearchSpace
 from sweep.storage.address import check_address, is_address
 from sweep.storage.bucket import open_storage
 
@@ -94,7 +94,10 @@ class StudySettings:
     batch_size: int = field(default=64, metadata=_help("images a step"))
     search: tuple[str, ...] = field(
         default=(),
-        metadata=_help("fixed search settings, comma-separated KEY=VALUE, as learn=gradient,initial=l1"),
+        metadata=_help(
+            "search settings, comma-separated: KEY=VALUE fixes one, as learn=gradient, and KEY=LOW:HIGH says where to "
+            "explore it, as weight_learning_rate=0.003:0.3"
+        ),
     )
     board: str = field(
         default="front",
@@ -239,10 +242,14 @@ class StudySettings:
         return (config["budget"],) if self.mode == "target" else self.falling_budgets
 
     def descent_settings(self, explored: dict[str, Any]) -> DescentSettings:
-        """What `nasprune.descent.descent_from` takes, with a trial's explored search settings."""
-        fixed = self._fixed()
-        search = SearchSettings(**{**explored, **fixed, "epochs": self.search_epochs})
-        for key in fixed:
+        """What `nasprune.descent.descent_from` takes, with a trial's explored search settings.
+
+        Those that are explored but not given have the recommended value, or what is closest to it in their range.
+        """
+        fixed, ranges = self._given()
+        recommended = {key: range_.nearest(getattr(SearchSettings(), key)) for key, range_ in ranges.items()}
+        search = SearchSettings(**{**recommended, **explored, **fixed, "epochs": self.search_epochs})
+        for key in (*fixed, *ranges):
             if key not in search.used:
                 raise SettingsError(
                     f"search setting '{key}' given, but it makes no difference with learn={search.learn}, "
@@ -265,26 +272,35 @@ class StudySettings:
     def space(self) -> SearchSpace:
         """What the study explores: all that makes a difference and is not fixed."""
         search = self.descent_settings({}).search
-        space = SPACES[search.learn]
-        return space.without({*self._fixed(), *(set(space.explored()) - search.used)})
+        fixed, ranges = self._given()
+        space = dataclasses.replace(SPACES[search.learn], **ranges)
+        return space.without({*fixed, *(set(space.explored()) - search.used)})
 
-    def _fixed(self) -> dict[str, Any]:
-        """The search settings that the user gave."""
+    def _given(self) -> tuple[dict[str, Any], dict[str, Range]]:
+        """The search settings that the user gave: values, and ranges to explore."""
         known = {f.name: f for f in dataclasses.fields(SearchSettings)}
         fixed: dict[str, Any] = {}
+        ranges: dict[str, Range] = {}
         for given in self.search:
             key, separator, value = given.partition("=")
             if not separator or key not in known or key == "epochs":
                 allowed = ", ".join(name for name in known if name != "epochs")
                 raise SettingsError(f"search setting '{given}' given; expected KEY=VALUE with KEY one of {allowed}")
-            if key in fixed:
+            if key in fixed or key in ranges:
                 raise SettingsError(f"search setting '{key}' given twice; expected it once")
             default: Any = known[key].default
             try:
-                fixed[key] = type(default)(value)
+                if ":" in value and key in EXPLORABLE:
+                    ranges[key] = Range.parsed(value)
+                else:
+                    fixed[key] = type(default)(value)
             except ValueError as error:
-                raise SettingsError(f"search setting '{given}' given; expected a number for {key}") from error
-        return fixed
+                wanted = f"a number for {key}" + (", or LOW:HIGH" if key in EXPLORABLE else "")
+                raise SettingsError(f"search setting '{given}' given; expected {wanted}") from error
+        for key, range_ in ranges.items():
+            for end in (range_.low, range_.high):  # must be what the search takes
+                dataclasses.replace(SearchSettings(), **cast("dict[str, Any]", {key: end}))
+        return fixed, ranges
 
     def polish_settings(self) -> DescentSettings:
         """The same, to polish a point."""

@@ -21,12 +21,27 @@ class Range:
     """Explore orders of magnitude rather than differences."""
 
     def __post_init__(self) -> None:
-        if self.low > self.high:
+        if not self.low <= self.high:  # NaN is not either
             raise SettingsError(f"range {self.low:g} to {self.high:g} given; expected low <= high; swap them")
         if self.log and self.low <= 0:
             raise SettingsError(
                 f"logarithmic range from {self.low:g} given; expected a lower bound above 0; raise it or set log=False"
             )
+
+    @classmethod
+    def parsed(cls, text: str) -> "Range":
+        """Read LOW:HIGH; from a factor of ten on, orders of magnitude are explored.
+
+        Raises:
+            ValueError: If these are not two numbers.
+            SettingsError: If they are out of order.
+        """
+        low, high = (float(part) for part in text.split(":"))
+        return cls(low=low, high=high, log=0 < 10 * low <= high)
+
+    def nearest(self, value: float) -> float:
+        """The number within the bounds that is closest to `value`."""
+        return min(max(value, self.low), self.high)
 
     def holds(self, value: Any) -> bool:  # noqa: ANN401  # any value may be asked about
         """Whether `value` is a number within the bounds."""
@@ -48,6 +63,8 @@ class SearchSpace:
     """Peak step size of the weights (SGD)."""
     distillation: Range | None = Range(low=0.3, high=1.0)
     """Share of the loss that comes from the dense network."""
+    distillation_temperature: Range | None = None
+    """Of both networks' logits."""
     saliency_epochs: Range | None = None
     """Epochs that saliency is averaged over."""
     cost_weight: Range | None = None
@@ -88,6 +105,9 @@ class SearchSpace:
         """The space as plain data, equal for equal spaces."""
         return {name: asdict(value) for name, value in self.explored().items()}
 
+
+EXPLORABLE = frozenset(field.name for field in fields(SearchSpace))
+"""Names of the settings that a study can explore."""
 
 SPACES: Mapping[str, SearchSpace] = {
     "saliency": SearchSpace(saliency_epochs=Range(low=0.5, high=8.0, log=True)),

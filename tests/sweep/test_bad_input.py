@@ -86,6 +86,16 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--search", "cost_weight=0.5"), "search setting 'cost_weight' given, but it makes no difference"),
         (("--search", "scale=uniform,cost_exponent=0.5"), "search setting 'cost_exponent' given, but it makes no"),
         (("--search", "ramp=0.4,ramp=0.5"), "search setting 'ramp' given twice"),
+        (("--search", "ramp=0.4:0.5,ramp=0.5"), "search setting 'ramp' given twice"),
+        (("--search", "ramp=0.9:0.1"), "range 0.9 to 0.1 given; expected low <= high"),
+        (
+            ("--search", "ramp=low:high"),
+            "search setting 'ramp=low:high' given; expected a number for ramp, or LOW:HIGH",
+        ),
+        (("--search", "ramp=0.1:0.5:0.9"), "expected a number for ramp, or LOW:HIGH"),
+        (("--search", "ramp=0.5:2"), "search ramp 2 given; expected 0 to 1"),
+        (("--search", "cost_weight=0.1:1"), "search setting 'cost_weight' given, but it makes no difference"),
+        (("--search", "initial=l1:fpgm"), "search initial 'l1:fpgm' given"),
         (("--search-epochs", "0", "--trials", "1", "--search", "ramp=0.4"), "'ramp' given, but it makes no difference"),
         (
             ("--search", "cost_exponent=1,ramp=0.5,weight_learning_rate=0.03,distillation=0.7,saliency_epochs=1"),

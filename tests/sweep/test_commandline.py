@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from nasprune.errors import SettingsError
 from sweep.commandline import command, parse_settings
 from sweep.settings import StudySettings, check_same_study, fields
+from sweep.space import Range
 
 FLAGS = {
     "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
@@ -71,6 +73,24 @@ def test_fixed_search_settings_win_over_explored_ones():
         0.5,
         settings.search_epochs,
     )
+
+
+def test_a_range_of_a_search_setting_is_what_the_study_explores():
+    settings = StudySettings(search=("weight_learning_rate=0.001:0.01", "ramp=0.4:0.6", "distillation=0.5"))
+    explored = settings.space().explored()
+    assert explored["weight_learning_rate"] == Range(low=0.001, high=0.01, log=True)  # a factor of ten: orders of it
+    assert explored["ramp"] == Range(low=0.4, high=0.6)
+    assert set(StudySettings().space().explored()) - set(explored) == {"distillation"}
+    recommended = settings.descent_settings({}).search
+    assert (recommended.weight_learning_rate, recommended.ramp) == (0.01, 0.6)  # the nearest in range
+    assert settings.space().chosen(dataclasses.asdict(recommended))
+    assert settings.descent_settings({"ramp": 0.5}).search.ramp == 0.5
+
+
+def test_a_setting_that_is_not_explored_by_default_can_be():
+    assert "distillation_temperature" not in StudySettings().space().explored()
+    explored = StudySettings(search=("distillation_temperature=1:8",)).space().explored()
+    assert explored["distillation_temperature"] == Range(low=1, high=8)
 
 
 def test_only_what_changes_results_must_stay_in_a_resumed_study():
