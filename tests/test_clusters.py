@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -148,6 +152,43 @@ def test_same_steps_everywhere(name):
     assert strip[0] == strip[1]
 
 
+def installing(name: str) -> str:
+    (command,) = [command for command in read(name)["setup_commands"] if "uv sync" in command]
+    return command
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_every_machine_gets_the_same_python(name):
+    """Ray compares Python to the last number, and keeps a machine with another one out; a system's may be any."""
+    given = re.search(r" --managed-python --python (3\.\d+\.\d+)$", installing(name))
+    assert given is not None
+    assert f"the same Python from uv, {given[1]}," in (CLUSTERS / "README.md").read_text()
+
+
+def test_uv_knows_that_python():
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not on the PATH to be asked")
+    version = installing("local").split()[-1]
+    known = subprocess.run(
+        [uv, "python", "list", version, "--only-downloads", "--no-config"],
+        env=os.environ | {"UV_PYTHON_DOWNLOADS": "automatic"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"cpython-{version}-" in known.stdout, known.stderr
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_a_node_that_lost_the_head_ends_soon(name):
+    (line,) = [command for command in read(name)["setup_commands"] if "export" in command]
+    assert "RAY_gcs_rpc_server_reconnect_timeout_s=5 " in line
+
+
+def test_key_that_the_launcher_copies_to_the_head_is_for_the_cluster_alone():
+    key = read("local")["auth"]["ssh_private_key"]
+    assert key == "~/.ssh/nasprune"
+    assert f"-f {key}\n" in (CLUSTERS / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", LAUNCHED)
 def test_nothing_answers_strangers(name):
     text = (CLUSTERS / f"{name}.yaml").read_text()
@@ -161,8 +202,18 @@ def test_nothing_answers_strangers(name):
 def test_clouds_begin_with_no_worker_and_keep_the_head_free(name):
     kinds = read(name)["available_node_types"]
     assert kinds["head"]["resources"]["CPU"] == 0
+    assert kinds["head"]["max_workers"] == 0
     assert kinds["gpu"]["min_workers"] == 0
     assert kinds["gpu"]["resources"]["GPU"] == 1
+
+
+@pytest.mark.parametrize("name", ["gpu", "gcp"])
+def test_idle_workers_leave_no_disk_behind(name):
+    """On Google Cloud a machine that may be kept is stopped, not deleted; on AWS a spot machine never is."""
+    described = read(name)
+    if described["provider"]["cache_stopped_nodes"]:
+        assert described["provider"]["type"] == "aws"
+        assert "InstanceMarketOptions" in described["available_node_types"]["gpu"]["node_config"]
 
 
 CONTAINER = only(
@@ -192,9 +243,10 @@ RAYJOB = only(
     metadata_=only(name_=TEXT),
     spec_=only(
         entrypoint_=TEXT,
-        backoffLimit_=NUMBER,
+        backoffLimit_={"const": 0},  # a retry makes a new cluster, for a wrong setting as well
+        submitterConfig_=only(backoffLimit_=NUMBER),
         shutdownAfterJobFinishes_={"const": True},
-        ttlSecondsAfterFinished_=NUMBER,
+        ttlSecondsAfterFinished_={"type": "integer", "maximum": 600},  # the GPU nodes stay as long
         rayClusterSpec_=only(
             rayVersion_={"const": "2.60.0"},
             authOptions_=only(mode_={"const": "token"}),
@@ -240,6 +292,45 @@ def test_one_release_of_ray_everywhere():
     assert pinned is not None
     assert read("rayjob")["spec"]["rayClusterSpec"]["rayVersion"] == pinned[1]
     assert f"FROM rayproject/ray:{pinned[1]}-py311" in (CLUSTERS / "Dockerfile").read_text()
+
+
+def commands(heading: str) -> list[list[str]]:
+    """The commands of the README below a heading, by block; a line that ends in a backslash goes on."""
+    text = (CLUSTERS / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return [block.replace("\\\n", " ").strip().splitlines() for block in blocks]
+
+
+def test_commands_are_as_many_as_the_readme_says():
+    (edit, aws, _, google, *_) = commands("From nothing to a front")
+    assert len(edit) == 1
+    for said, block in ((5, aws), (7, google)):
+        assert len(block) == said
+        assert not any(re.search(r"&&|;|\|", command) for command in block)
+    assert [command.split()[3] for command in aws if command.startswith("uv run ray")] == ["up", "submit"]
+
+
+def test_readme_shows_no_token_and_edits_files_on_every_system():
+    text = (CLUSTERS / "README.md").read_text()
+    made = re.findall(r"get-auth-token --generate.*", text)
+    assert made
+    assert all(line.endswith("--generate > /dev/null") for line in made)
+    assert not re.search(r"sed -i (?!\.)", text)  # BSD's takes what follows for a suffix
+
+
+def test_readme_and_file_ask_for_the_same_kuberay():
+    asked = {
+        re.search(r"KubeRay ([\d.]+) or newer", (CLUSTERS / name).read_text())[1]
+        for name in ("README.md", "rayjob.yaml")
+    }
+    assert asked == {"1.5.1"}  # the first with authOptions
+
+
+def test_readme_enables_what_the_launcher_of_google_cloud_calls():
+    launcher = Path(ray.__file__).parent / "autoscaler" / "_private" / "gcp" / "config.py"
+    called = set(re.findall(r'discovery\.build\(\s*"(\w+)"', launcher.read_text())) - {"tpu"}
+    (enabling,) = re.findall(r"gcloud services enable (.*)", (CLUSTERS / "README.md").read_text())
+    assert set(enabling.split()) == {f"{name}.googleapis.com" for name in called}
 
 
 def test_what_an_account_needs_once_names_what_the_cluster_uses():
