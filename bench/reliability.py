@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ SELECT trial.value, r.status FROM runs r
 JOIN tags study ON study.run_uuid = r.run_uuid AND study.key = 'nasprune.study' AND study.value = '{study}'
 LEFT JOIN tags trial ON trial.run_uuid = r.run_uuid AND trial.key = 'nasprune.trial'
 WHERE r.lifecycle_stage = 'active'
+"""
+MODELS = """
+SELECT count(*) FROM logged_models m JOIN logged_model_tags t ON t.model_id = m.model_id
+WHERE m.lifecycle_stage = 'active' AND t.tag_key = 'nasprune.study' AND t.tag_value = '{study}'
 """
 FRONT = ("trial", "budget", "macs", "val_accuracy", "test_accuracy", "widths", "on_front")
 
@@ -160,6 +165,15 @@ class Bench:
         """Trial and status of every run; the study's own has no trial."""
         return self.postgres.ask(RUNS.format(study=self._tracked(study)))
 
+    def models(self, study: str) -> int:
+        """How many models there are."""
+        return int(self.postgres.ask(MODELS.format(study=self._tracked(study)))[0][0])
+
+    def records(self, study: str) -> Counter[str]:
+        """States of Optuna's records."""
+        with closing(sqlite3.connect(self.cluster.storage / study / "optuna.db")) as database:
+            return Counter(state for (state,) in database.execute("SELECT state FROM trials"))
+
     def _tracked(self, study: str) -> str:
         return str(json.loads((self.cluster.storage / study / "settings.json").read_text())["tracked_as"])
 
@@ -170,6 +184,23 @@ class Bench:
 
 
 Hurt = Callable[[Bench, Sweep], None]
+
+
+def dense(bench: Bench, sweep: Sweep) -> None:
+    """The host that trains the dense network, back after 20 s; on the driver's own host that process alone."""
+    while True:
+        for host in bench.cluster.hosts:
+            found = [pid for pid, line in host.processes().items() if line.startswith("ray::_train_dense")]
+            if found and host is bench.cluster.head:
+                os.kill(found[0], signal.SIGKILL)
+                return
+            if found:
+                host.kill()
+                _later(20, lambda host=host: bench.network.boot(host.name))
+                return
+        if not sweep.alive():
+            raise RuntimeError(f"study {sweep.study} ended before its dense network: {sweep.said[-2000:]}")
+        time.sleep(0.1)
 
 
 def trial(bench: Bench, sweep: Sweep) -> None:
@@ -243,6 +274,7 @@ def storage_disk(bench: Bench, sweep: Sweep) -> None:
 
 CASES: dict[str, tuple[str, Hurt | None]] = {
     UNDISTURBED: ("nothing", None),
+    "dense": ("the host that trains the dense network, booted again after 20 s", dense),
     "trial": ("a trial's process", trial),
     "mlflow": ("the MLflow server, back after 10 s", mlflow),
     "writer": ("the driver's process that tells MLflow", writer),
@@ -261,11 +293,14 @@ def run(bench: Bench, name: str, out: Path) -> None:
     what, hurt = CASES[name]
     study = name if name == UNDISTURBED else f"{name}-{int(time.time())}"
     sweep = Sweep(bench.cluster, study, bench.server.uri)
+    if hurt is dense:
+        shutil.rmtree(bench.cluster.storage / "shared" / "dense")  # or there would be nothing to train
     begun = time.monotonic()
     sweep.start()
     hurt_at = 0
     if hurt is not None:
-        sweep.until(EPOCHS // 3)
+        if hurt is not dense:
+            sweep.until(EPOCHS // 3)
         hurt_at = int(time.time() * 1000)
         hurt(bench, sweep)
     sweep.join()
@@ -283,16 +318,22 @@ def run(bench: Bench, name: str, out: Path) -> None:
         "epochs": len(times), "redone": sum(times.values()) - len(times), "hurt_at": hurt_at, "told": told,
         "said": [line for line in sweep.said.splitlines() if _worth_telling(line)],
     }  # fmt: skip
-    rows, runs = bench.rows(study), bench.runs(study)
+    rows, runs, records, models = bench.rows(study), bench.runs(study), bench.records(study), bench.models(study)
     kept = out / f"{UNDISTURBED}.json"
     if hurt is None:
-        kept.write_text(json.dumps({"rows": sorted(rows), "front": bench.front(study)}))
+        kept.write_text(json.dumps({"rows": sorted(rows), "front": bench.front(study), "models": models}))
     reference = json.loads(kept.read_text())
     expected = {tuple(key) for key in reference["rows"]}
     row |= {
         "rows": len(expected),
         "lost": len(expected - set(rows)),
-        "doubled": sum(rows.values()) - len(rows) + max(0, len(runs) - TRIALS - 1),
+        "doubled": sum(rows.values()) - len(rows),
+        "once": len(runs) == TRIALS + 1
+        and {status for _, status in runs} == {"FINISHED"}
+        and records == {"COMPLETE": TRIALS}
+        and models == reference["models"],
+        "records": records,
+        "models": models,
         "unknown": len(set(rows) - expected),
         "statuses": Counter(status for _, status in runs),
         "same_front": json.loads(json.dumps(bench.front(study))) == reference["front"],
@@ -347,7 +388,7 @@ def parts(out: Path) -> Iterator[Bench]:
             server = Server(postgres.uri, folder / "files", address=f"{network.net}.1")
             server.start()
             try:
-                cluster = LocalCluster(network, storage, RAY_gcs_rpc_server_reconnect_timeout_s="5")
+                cluster = LocalCluster(network, storage)
                 described = yaml.safe_load(cluster.file.read_text())
                 for key in ("head_start_ray_commands", "initialization_commands", "head_setup_commands"):
                     if key in described:  # the server here is another one
@@ -367,8 +408,8 @@ def table(out: Path) -> None:
     """Print what is there, the last of each case."""
     rows = {row["case"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
     head = (
-        "killed", "epochs redone", "longest silence of a trial, s", "rows lost", "rows doubled", "same front",
-        "sweep, s",
+        "killed", "epochs redone", "longest silence of a trial, s", "rows lost", "rows doubled",
+        "each trial, run and model once, finished", "same front", "sweep, s",
     )  # fmt: skip
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for row in (rows[name] for name in CASES if name in rows):
@@ -378,6 +419,7 @@ def table(out: Path) -> None:
             f"{_silence(row['told'], row['hurt_at']):.1f}",
             f"{row['lost']} of {row['rows']}",
             row["doubled"],
+            "yes" if row["once"] else "NO",
             "yes" if row["same_front"] else "NO",
             f"{row['seconds']:.0f}",
         )

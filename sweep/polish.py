@@ -9,7 +9,7 @@ import ray
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.descent import descent_from
 from nasprune.progress import Session
-from sweep.cluster.ray_cluster import as_ours
+from sweep.cluster.ray_cluster import DEATHS, as_ours
 from sweep.front import on_front
 from sweep.settings import settings_hash
 from sweep.trial import trial_ground, trial_provenance, trial_table
@@ -60,7 +60,7 @@ def polish_front(
     if waiting:
         display.say(f"polishing {len(waiting)} points of the front, {settings.polish_epochs} epochs each")
     task = ray.remote(polish).options(
-        num_cpus=places.trial["CPU"], num_gpus=places.trial.get("GPU", 0.0), max_retries=2
+        num_cpus=places.trial["CPU"], num_gpus=places.trial.get("GPU", 0.0), max_retries=DEATHS
     )
     running = {task.remote(settings, name, ground): name for name in waiting}
     while running:

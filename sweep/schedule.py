@@ -15,16 +15,17 @@ import ray
 from ray import tune
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nasprune.artifact import Artifact, read_artifact
 from nasprune.compute import choose_compute
 from nasprune.dense import dense_key, obtain_dense
-from nasprune.errors import NaspruneError
+from nasprune.errors import NaspruneError, SettingsError
 from nasprune.files import locked, write_bytes
 from nasprune.weights import IMAGENET, SCRATCH
-from sweep.cluster.ray_cluster import as_ours
+from sweep.cluster.ray_cluster import DEATHS, as_ours
 from sweep.storage.images import images_of, node_images
-from sweep.trial import DENSE, run_trial
+from sweep.trial import DENSE, LAST_TRY, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from sweep.tracking.tracker import Tracker
 
 
-_DEATHS = 8
-"""How often a trial's process may die in a session, with its host or alone, before the trial counts as failed."""
-
-
 def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:
     """The study's dense network, trained somewhere on the cluster if nobody has yet."""
     storage, key = settings.place(), dense_key(settings.dense_settings(len(data.classes)), data)
@@ -52,9 +49,11 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
     if storage.fetch_folder(f"{DENSE}/{key}"):
         return read_artifact(target)
     weights = _shared_weights(settings, storage)
-    progress: Queue = Queue(actor_options={"num_cpus": 0})
+    # Here, or it might die with a node that the work itself would survive.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    progress: Queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     task = ray.remote(_train_dense).options(
-        num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=2
+        num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=DEATHS
     )
     running = task.remote(settings, key, images_of(data), weights, int(places.dense["CPU"]), progress)
     try:
@@ -145,7 +144,7 @@ def run_trials(
             callbacks=[follower],
             stop=stopper,
             verbose=0,
-            failure_config=FailureConfig(max_failures=_DEATHS),
+            failure_config=FailureConfig(max_failures=DEATHS + 1),  # and one error of its own
         ),
     )
     # It prints the traceback of every failure, between the lines of the sweep's own report.
@@ -189,7 +188,7 @@ class Follower(Callback):
         name = trial.config["trial"]
         self.display.started(name)
         with self.keeping_errors():
-            self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k != "trial"})
+            self.tracker.trial_started(name, {k: v for k, v in trial.config.items() if k not in ("trial", LAST_TRY)})
 
     def on_trial_result(
         self,
@@ -199,8 +198,13 @@ class Follower(Callback):
         result: Mapping[str, Any],
         **info: Any,  # noqa: ANN401
     ) -> None:
-        """An epoch, or a point, is done."""
+        """An epoch, or a point, is done; or the trial has failed, which its end tells."""
         name = trial.config["trial"]
+        if "error" in result:
+            with self.keeping_errors():
+                if result["node_error"]:
+                    raise SettingsError(result["error"])
+            return
         self.display.reported(name, result)
         with self.keeping_errors():
             if "point" in result:
@@ -210,7 +214,10 @@ class Follower(Callback):
             self.tracker.trial_metrics(name, int(result["step"]), metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        """A trial has ended well, at its end or where it was stopped."""
+        """A trial has ended, at its end, where it was stopped, or with the same error once more."""
+        if "error" in trial.last_result:
+            self._failed(trial.config["trial"], str(trial.last_result["error"]))
+            return
         self.display.ended(trial.config["trial"], finished=bool(trial.last_result["finished"]))
         with self.keeping_errors():
             self.tracker.trial_ended(trial.config["trial"], "FINISHED")
@@ -219,14 +226,15 @@ class Follower(Callback):
         """A trial goes on from its checkpoint: as often as hosts die, but once only after an error of its own."""
         reason = "its process or host died"
         if not isinstance(_error(trial), ray.exceptions.RayActorError):
-            trial.max_failures = trial.num_failures
+            trial.set_config({**trial.config, LAST_TRY: True})
             reason = _reason(trial)
         self.display.say(f"trial {trial.config['trial']} begins again from its checkpoint: {reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
-        """A trial has failed for good."""
-        name = trial.config["trial"]
-        reason = _reason(trial)
+        """A trial's process has died too often."""
+        self._failed(trial.config["trial"], _reason(trial))
+
+    def _failed(self, name: str, reason: str) -> None:
         self.failures[name] = reason
         self.display.failed(name, reason)
         with self.keeping_errors():

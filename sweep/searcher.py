@@ -55,7 +55,7 @@ def verdict(
 
     Args:
         result: The trial's last result. `finished: False` in it marks a trial that was stopped before its
-            end; its figures are not those of a whole trial and must not count as such.
+            end; its figures are not those of a whole trial and must not count as such. One with `error` has failed.
         objectives: What is read from it.
         error: Whether the trial raised.
 
@@ -63,7 +63,7 @@ def verdict(
         The state, and the objectives' values if it is COMPLETE. An objective that is missing, NaN or
         infinite makes FAIL.
     """
-    if error or not result:
+    if error or not result or "error" in result:
         return TrialState.FAIL, None
     if result.get("finished") is False:
         return TrialState.PRUNED, None

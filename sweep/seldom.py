@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _REST = 19
 """Rests are this many times as long as the work was: it takes 5 % of the time at most."""
+_LONGEST = 60.0
+"""Seconds of a rest at most: once the work took long, since all else was starting, it need not again."""
 
 
 class Seldom:
@@ -46,4 +48,4 @@ class Seldom:
         begun = self._clock()
         self._work()
         ended = self._clock()
-        self._rested = ended + _REST * (ended - begun)
+        self._rested = ended + min(_LONGEST, _REST * (ended - begun))

@@ -15,14 +15,14 @@ from sweep import report
 from sweep.board import MEASURED, measure_files
 from sweep.cluster.launched import wait_for_nodes
 from sweep.cluster.preflight import check_nodes, versions
-from sweep.cluster.ray_cluster import count_nodes, find_places, ray_cluster
+from sweep.cluster.ray_cluster import count_installing, count_nodes, find_places, ray_cluster
 from sweep.display import Display
 from sweep.points import PointsFolder, places_of, volume, volumes_reached
 from sweep.polish import polish_front
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
 from sweep.stopping import BudgetStopper
-from sweep.storage.address import is_address
+from sweep.storage.bucket import Bucket
 from sweep.storage.folder import check_same_images, check_storage, claimed, tracked_name
 from sweep.storage.ground import Ground
 from sweep.storage.images import images_of, load_images
@@ -81,9 +81,9 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         epochs = round(epochs / len(settings.budgets))
     display = Display(console, title, trials=settings.trials, epochs=epochs)
     with ray_cluster(), display:
-        wait_for_nodes(count_nodes, display.say)
+        wait_for_nodes(count_nodes, display.say, installing=count_installing)
         places = find_places(settings)
-        check_nodes(None if is_address(settings.storage) else settings.root, places, display.say)
+        check_nodes(settings.place(), places, display.say)
         settings = dataclasses.replace(settings, device=places.device)
         with claimed(settings, data.store.data_hash, display.say) as claim:
             if claim is not None and settings.tracking_uri is None:
@@ -122,6 +122,8 @@ def _run(
     from sweep.schedule import Follower, run_trials, shared_dense
 
     storage, study = settings.place(), settings.study
+    if isinstance(storage, Bucket) and claim is not None:
+        storage.before_trying_again = claim.check
     dense = shared_dense(settings, data, places, display)
     record = dense.record
     display.say(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.util import get_node_ip_address
 
 from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
@@ -13,12 +15,14 @@ from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
 from nasprune.record import Record, read_record
-from sweep.cluster.preflight import check_this_node
+from sweep.cluster.preflight import NodeError, check_this_node
 from sweep.points import volume
 from sweep.settings import settings_hash
 from sweep.storage.images import node_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from nasprune.artifact import Artifact
     from nasprune.compute import Compute
     from nasprune.data import SceneData
@@ -27,7 +31,51 @@ if TYPE_CHECKING:
     from sweep.storage.ground import Ground
 
 
+LAST_TRY = "last_try"
+"""Of a trial's configuration: true once an error of its own has ended it before."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
 def run_trial(config: dict[str, Any], *, settings: StudySettings, ground: Ground) -> None:
+    """Run a trial on a node: `descend`, under `telling_errors`."""
+    telling_errors(descend, config, settings=settings, ground=ground)
+
+
+def telling_errors(work: Callable[..., None], config: Mapping[str, Any], **given: object) -> None:
+    """Tell a trial's own errors from deaths, which Ray counts together.
+
+    An error is raised, so that another process tries once more; the last time it is reported as `error`, with
+    `finished` False. One of the node, which other trials would meet there too, is reported at once, with `node_error`
+    True.
+
+    Args:
+        work: Does the trial's work, and reports it.
+        config: As `work` takes it, and `last_try`.
+        given: What else it takes.
+    """
+    try:
+        work({key: value for key, value in config.items() if key != LAST_TRY}, **given)
+    except Exception as error:
+        reason = str(error).strip() or type(error).__name__
+        if of_the_node(error):
+            place = f"trial {config['trial']} cannot go on on node {get_node_ip_address()}"  # type: ignore[no-untyped-call]
+            reason = f"{place}: {reason}; mend that node or take it away, then give the same command again"
+        elif not config.get(LAST_TRY):
+            raise
+        tune.report({"trial": config["trial"], "finished": False, "error": reason, "node_error": of_the_node(error)})
+
+
+def of_the_node(error: BaseException | None) -> bool:
+    """Whether an error comes from the node it happened on: other code there, or a disk that takes nothing more."""
+    while error is not None:
+        if isinstance(error, NodeError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) -> None:
     """Descend through the trial's budgets; write each point, then report it.
 
     Every epoch reports `phase`, `budget`, `epoch`, `epochs`, `step` and its metrics. Every point reports its name as
@@ -144,7 +192,7 @@ def trial_ground(settings: StudySettings, ground: Ground) -> tuple[Compute, Scen
     """What every trial stands on, on this node: device, images and the dense network.
 
     Raises:
-        SettingsError: if this node, which may have joined late, runs other code than the driver.
+        NodeError: if this node, which may have joined late, runs other code than the driver.
         DataError: if the images are not in the storage.
         ArtifactError: if the dense network is not.
     """

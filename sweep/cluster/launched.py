@@ -16,6 +16,8 @@ CONFIG = Path("~/ray_bootstrap_config.yaml")
 """The launcher puts the cluster's description here on the head."""
 _HEAD = "node:__internal_head__"
 _PATIENCE = 180.0
+_INSTALLING = 1800.0
+_BEING_SET_UP = ("syncing-files", "setting-up")  # the launcher's words
 
 
 def cluster_to_join() -> bool:
@@ -74,8 +76,20 @@ def nodes_to_come(nodes: Sequence[Mapping[str, float]], config: Path = CONFIG) -
     return planned[: max(0, len(planned) - there)]
 
 
+def being_set_up(status: bytes | None) -> int:
+    """How many nodes the launcher's autoscaler installs at this moment, by the status it keeps in the cluster."""
+    told: dict[str, Any] = json.loads(status) if status else {}
+    pending = told.get("autoscaler_report", {}).get("pending_nodes", ())
+    return sum(step in _BEING_SET_UP for _, _, step in pending)
+
+
 def wait_for_nodes(
-    count: Callable[[], int], say: Callable[[str], None], config: Path = CONFIG, patience: float = _PATIENCE
+    count: Callable[[], int],
+    say: Callable[[str], None],
+    config: Path = CONFIG,
+    *,
+    installing: Callable[[], int] = lambda: 0,
+    patience: float = _PATIENCE,
 ) -> None:
     """Wait for the nodes that the cluster is to have at any time, which join some time after `ray up` has returned.
 
@@ -83,16 +97,17 @@ def wait_for_nodes(
         count: Says how many nodes there are, the head among them.
         say: Takes lines for the terminal.
         config: The cluster's description.
-        patience: Seconds; the study goes on with the nodes that are there by then.
+        installing: Says how many nodes are being set up, see `being_set_up`; for those half an hour is waited.
+        patience: Seconds for all others; the study goes on with the nodes that are there by then.
     """
     described = _described(config)
     kinds = described.get("available_node_types", {})
     wanted = 1 + sum(kind.get("min_workers", 0) for kind in kinds.values())
-    deadline = time.monotonic() + patience
+    begun = time.monotonic()
     there = count()
     if there < wanted:
         say(f"waiting for nodes: {there} of {wanted} are there")
-    while there < wanted and time.monotonic() < deadline:
+    while there < wanted and time.monotonic() < begun + (max(patience, _INSTALLING) if installing() else patience):
         time.sleep(0.5)
         there = count()
     if there < wanted:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasprune.errors import SettingsError
 from nasprune.files import reason
+from sweep.storage.address import said
+from sweep.storage.bucket import Bucket
 
 if TYPE_CHECKING:
     from sweep.cluster.ray_cluster import Places
+    from sweep.storage.bucket import Storage
 
 OURS = ("nasprune", "sweep")
 """Packages compared by their source: a copy that is behind has the same version."""
@@ -26,6 +28,10 @@ _COMING = 1800.0
 """Seconds a cluster has to bring its first node: a machine must be found, started and installed."""
 
 Look = Callable[[], Mapping[str, Any]]
+
+
+class NodeError(SettingsError):
+    """A node that trials cannot run on."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,14 @@ class Seen:
     storage: str
 
 
-def check_nodes(storage: Path | None, places: Places, say: Callable[[str], None]) -> None:
+def check_nodes(storage: Storage, places: Places, say: Callable[[str], None]) -> None:
     """Make sure that trials can run on every node, as far as one can see without running them.
 
     Where no node there can take a trial, the cluster is asked for one and waited for. A cluster of this machine
     alone is not looked at.
 
     Args:
-        storage: The folder that all nodes share; None for a bucket, which is no node's own.
+        storage: The folder that all nodes share, or the bucket that all write.
         places: What trials need.
         say: Is told what is waited for.
 
@@ -61,8 +67,8 @@ def check_nodes(storage: Path | None, places: Places, say: Callable[[str], None]
     here = ray.get_runtime_context().get_node_id()
     if set(nodes) == {here} and _fits(nodes[here], places.trial):
         return
-    with _Probe(storage) if storage else nullcontext() as probe:
-        look = ray.remote(_look_at(probe.storage, probe.name) if probe else _look_at("", ""))
+    with _Probe(storage) as probe:
+        look = ray.remote(_look_at(probe.place, probe.name))
         if not any(_fits(node, places.trial) for node in nodes.values()):
             _bring_node(places, say)
             nodes = _nodes()
@@ -88,7 +94,7 @@ def check_nodes(storage: Path | None, places: Places, say: Callable[[str], None]
             )
         driver = versions()
         for node_id, found in seen.items():
-            problem = compare(str(nodes[node_id]["address"]), found, driver, str(storage))
+            problem = compare(str(nodes[node_id]["address"]), found, driver, storage)
             if problem:
                 raise SettingsError(problem)
 
@@ -100,16 +106,16 @@ def check_this_node(driver: Mapping[str, str]) -> None:
         driver: The driver's `versions`.
 
     Raises:
-        SettingsError: naming the node and what is wrong there.
+        NodeError: naming the node and what is wrong there.
     """
     import ray
 
-    problem = compare(ray.util.get_node_ip_address(), Seen(versions(), ""), driver, "")  # type: ignore[no-untyped-call]
+    problem = compare(ray.util.get_node_ip_address(), Seen(versions(), ""), driver)  # type: ignore[no-untyped-call]
     if problem:
-        raise SettingsError(problem)
+        raise NodeError(problem)
 
 
-def compare(address: str, found: Seen, driver: Mapping[str, str], storage: str) -> str:
+def compare(address: str, found: Seen, driver: Mapping[str, str], storage: Storage | None = None) -> str:
     """What is wrong with a node, in a line; empty if nothing is."""
     missing = [name for name in driver if name not in found.versions]
     if missing:
@@ -125,29 +131,41 @@ def compare(address: str, found: Seen, driver: Mapping[str, str], storage: str) 
                 "same on every node (ray up sends the project's files again), and start Ray there again"
             )
     if found.storage:
+        mend = (
+            "give every node the right to, by a role of the machine or credentials in the environment of ray start"
+            if isinstance(storage, Bucket)
+            else "mount the same folder on all nodes, or give a bucket"
+        )
         return (
             f"storage {storage} given; expected one that every node can read and write, but node {address} "
-            f"{found.storage}; mount the same folder on all nodes, or give a bucket"
+            f"{said(found.storage)}; {mend}"
         )
     return ""
 
 
 class _Probe:
-    """A file that the driver leaves in the storage for the time of the look, for the nodes to find."""
+    """What the nodes are to try the storage with: in a folder, a file that the driver leaves for the time of the look.
 
-    def __init__(self, storage: Path) -> None:
-        self.storage = str(storage)
+    Attributes:
+        place: The folder, or the bucket's address.
+        name: Of the file, and the start of those that the nodes make.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._folder = None if isinstance(storage, Bucket) else storage.root
+        self.place = storage.address if isinstance(storage, Bucket) else str(storage.root)
         self.name = f".shared-{uuid.uuid4().hex}"
 
     def __enter__(self) -> _Probe:
-        try:
-            (Path(self.storage) / self.name).write_text(self.name)
-        except OSError as error:
-            raise SettingsError(f"storage {self.storage} cannot be written ({reason(error)})") from error
+        if self._folder is not None:
+            try:
+                (self._folder / self.name).write_text(self.name)
+            except OSError as error:
+                raise SettingsError(f"storage {self._folder} cannot be written ({reason(error)})") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        for path in Path(self.storage).glob(f"{self.name}*"):
+        for path in () if self._folder is None else self._folder.glob(f"{self.name}*"):
             with suppress(OSError):
                 path.unlink()
 
@@ -227,6 +245,20 @@ def _look_at(storage: str, name: str) -> Callable[[], tuple[dict[str, str], str]
                 source.update(str(path.relative_to(root)).encode() + path.read_bytes())
             found[package] = source.hexdigest()[:8]
         if not storage:
+            return found, ""
+        if ":/" in storage:
+            try:
+                from pyarrow import fs
+
+                system, base = fs.FileSystem.from_uri(storage)
+                own = f"{base.rstrip('/')}/{name}-{uuid.uuid4().hex}"
+                with system.open_output_stream(own) as target:
+                    target.write(b"x")
+                with system.open_input_stream(own) as source:
+                    source.read()
+                system.delete_file(own)
+            except Exception as error:
+                return found, f"cannot use it ({error})"
             return found, ""
         probe = pathlib.Path(storage, name)
         deadline = time.monotonic() + 10

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nasprune.errors import NaspruneError, SettingsError
-from sweep.cluster.launched import answers, cluster_address, cluster_to_join, nodes_to_come
+from sweep.cluster.launched import answers, being_set_up, cluster_address, cluster_to_join, nodes_to_come
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sweep.settings import StudySettings
+
+DEATHS = 8
+"""How often a process may die in a session, with its host or alone, before its trial or task counts as failed."""
 
 _QUIET = {
     # Ray would otherwise start every worker through `uv run`, each with an environment of its own.
@@ -118,6 +121,13 @@ def count_nodes() -> int:
     import ray
 
     return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
+
+
+def count_installing() -> int:
+    """How many nodes the launcher is setting up now."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    return being_set_up(_internal_kv_get("__autoscaling_status"))
 
 
 def find_places(settings: StudySettings) -> Places:

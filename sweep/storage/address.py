@@ -30,7 +30,7 @@ def shown(given: str) -> str:
     return re.sub(r"//[^?]*@", "//", given)
 
 
-def said(error: BaseException) -> str:
+def said(error: BaseException | str) -> str:
     """One short line of a file system's message, without secrets and request numbers."""
     text = " ".join(re.sub(r"//[^/\s]*@", "//", str(error)).split())
     text = re.sub(r"^When .*?: (AWS Error )", r"\1", text)

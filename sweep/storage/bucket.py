@@ -46,6 +46,10 @@ _AT_ONCE = 16  # folders fetched at once: mostly waiting
 _Made = TypeVar("_Made")
 
 
+def _nothing() -> None:
+    """What is done before another try, where nothing is."""
+
+
 def open_storage(given: str) -> Storage:
     """The storage behind a setting. Nothing is asked of a bucket yet."""
     return Bucket(given) if is_address(given) else Storage(Path(given))
@@ -115,7 +119,8 @@ class Storage:
 class Bucket(Storage):
     """A storage with an address, behind this node's mirror of it.
 
-    An operation is tried again for two minutes while the bucket does not answer.
+    An operation is tried again for two minutes while the bucket does not answer. By then another driver may have taken
+    over: what `before_trying_again` raises ends it.
 
     Raises:
         ArtifactError: from each operation, if the bucket refuses or stays away.
@@ -124,6 +129,7 @@ class Bucket(Storage):
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self.shown = shown(self.address)
+        self.before_trying_again: Callable[[], None] = _nothing
         super().__init__(mirror_of(self.shown))
 
     def __str__(self) -> str:
@@ -323,6 +329,7 @@ class Bucket(Storage):
                 if pause is None or any(sign in str(error) for sign in _HOPELESS):
                     raise ArtifactError(f"{name} cannot be moved from or to {self}: {said(error)}") from None
             time.sleep(pause)
+            self.before_trying_again()
         raise AssertionError
 
 

@@ -40,15 +40,21 @@ class Claim:
         self._bucket, self._study, self._owner = bucket, study, owner
         self._name = f"{study}/{CLAIM}"
         self._beats = 0
+        self._seen = time.monotonic()  # when the claim was last known to be this process's
         self._lost = False
         self._over = threading.Event()
 
     def check(self) -> None:
-        """Make sure that the claim is still this process's.
+        """Make sure that the claim is still this process's, before something is written that only its holder may.
+
+        Where it was not seen for some beats, as behind a link that was cut, the bucket is asked.
 
         Raises:
             SettingsError: if another one took over, since this one did not reach the bucket for long.
         """
+        if not self._lost and time.monotonic() - self._seen > LIFE / 2:
+            with suppress(*Problem):  # what is to be written will not get there either
+                self._lost = not self._mine()
         if self._lost:
             raise SettingsError(
                 f"study '{self._study}' was taken over by another process while this one could not reach "
@@ -63,8 +69,12 @@ class Claim:
         self._bucket.write(self._name, json.dumps(content).encode())
 
     def _mine(self) -> bool:
+        asked = time.monotonic()
         kept = self._bucket.read(self._name)
-        return kept is not None and json.loads(kept)["owner"] == self._owner
+        mine = kept is not None and bool(json.loads(kept)["owner"] == self._owner)
+        if mine:
+            self._seen = asked
+        return mine
 
     def _take(self) -> None:
         self._write()

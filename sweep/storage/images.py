@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FOLDER = "shared/data"
 """Of all packed data sets in a storage."""
+_CHECKED = ".checked"
+"""Says that a node has read its copy of a packed data set to the last byte."""
 
 
 def load_images(settings: StudySettings) -> SceneData:
@@ -90,16 +92,17 @@ def fetch_packed(storage: Bucket, packed: str) -> None:
         DataError: if the images are not, to the last byte, those that were packed.
     """
     folder = storage.root / FOLDER / packed
-    had = is_packed(folder)
+    checked = folder / _CHECKED
     for file in storage.names(f"{FOLDER}/{packed}"):
         if _is_shared(file) and not (folder / file).exists():
             storage.fetch_file(f"{FOLDER}/{packed}/{file}")
-    if is_packed(folder) and not had:
+    if is_packed(folder) and not checked.exists():  # also by one who was killed before
         try:
             check_contents(folder, open_store(folder).data_hash)
         except DataError:
             shutil.rmtree(folder)
             raise
+        checked.touch()
 
 
 def _is_shared(file: str) -> bool:

@@ -38,8 +38,7 @@ def cluster(tmp_path_factory):
     storage = folder / "storage"
     storage.mkdir()
     with Network(folder / "network") as network:
-        # Workers end themselves when they have missed the head for so long; a minute unless told otherwise.
-        cluster = LocalCluster(network, storage, RAY_gcs_rpc_server_reconnect_timeout_s="5")
+        cluster = LocalCluster(network, storage)
         cluster.up()
         yield cluster
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sweep.cluster.launched import nodes_to_come, wait_for_nodes
+from sweep.cluster.launched import being_set_up, nodes_to_come, wait_for_nodes
 
 HEAD = {"CPU": 0.0, "node:__internal_head__": 1.0}
 GPU = {"CPU": 4.0, "GPU": 1.0}
@@ -79,6 +79,19 @@ def test_nodes_that_do_not_come_are_told_of(owned):
     said = []
     wait_for_nodes(lambda: 2, said.append, owned, patience=0.0)
     assert said[-1].startswith("going on with 2 of 3 nodes")
+
+
+def test_nodes_that_are_being_installed_are_waited_for_longer(owned):
+    there, left, said = iter([1, 1, 1, 3]), iter([2, 1, 0]), []
+    wait_for_nodes(lambda: next(there), said.append, owned, installing=lambda: next(left), patience=0.0)
+    assert said == ["waiting for nodes: 1 of 3 are there", "going on with 1 of 3 nodes; for the others see: "
+                    "ray exec CLUSTER.yaml 'ray status -v'"]  # fmt: skip
+
+
+def test_the_launchers_status_says_what_is_being_installed():
+    pending = [["10.0.0.2", "node", "setting-up"], ["10.0.0.3", "node", "waiting-for-ssh"]]
+    assert being_set_up(json.dumps({"autoscaler_report": {"pending_nodes": pending}}).encode()) == 1
+    assert being_set_up(None) == being_set_up(b'{"time": 1}') == 0
 
 
 def test_nothing_is_waited_for_in_a_cloud(cloud):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from nasprune.errors import SettingsError
-from sweep.cluster.preflight import Seen, check_nodes, check_this_node, compare, versions
-from sweep.cluster.ray_cluster import Places
+from sweep.cluster.preflight import NodeError, Seen, check_nodes, check_this_node, compare, versions
+from sweep.cluster.ray_cluster import Places, find_places
+from sweep.settings import StudySettings
+from sweep.storage.bucket import Storage, open_storage
 
 DRIVER = {"interpreter": "/a/python", "python": "3.11", "nasprune": "aaaa", "torch": "2.15.0"}
-STORAGE = "/shared"
+STORAGE = Storage(Path("/shared"))
 
 
-def told(storage: str = "", **changed: str | None) -> str:
+def told(seen: str = "", storage: Storage = STORAGE, **changed: str | None) -> str:
     found = {**DRIVER, "interpreter": "/b/python", **changed}
-    return compare("10.0.0.7", Seen({k: v for k, v in found.items() if v is not None}, storage), DRIVER, STORAGE)
+    return compare("10.0.0.7", Seen({k: v for k, v in found.items() if v is not None}, seen), DRIVER, storage)
 
 
 def test_same_node_is_fine():
@@ -32,12 +35,17 @@ def test_same_node_is_fine():
         (told(nasprune="bbbb"), "node 10.0.0.7 has other code of nasprune (bbbb) than the driver (aaaa)"),
         (told(python="3.12"), "has another python (3.12)"),
         (told("does not see it"), "storage /shared given; expected one that every node can read and write, but node"),
+        (
+            told("cannot use it (AWS Error ACCESS_DENIED)", open_storage("s3://bucket/runs")),
+            "storage s3://bucket/runs given; expected one that every node can read and write, but node 10.0.0.7 cannot "
+            "use it (AWS Error ACCESS_DENIED); give every node the right to",
+        ),
     ],
 )
 def test_one_line_says_what_is_wrong_and_what_to_do(line, expected):
     assert expected in line
     assert "\n" not in line
-    assert any(word in line for word in ("install the", "mount the"))
+    assert any(word in line for word in ("install the", "mount the", "give every node"))
 
 
 def test_versions_are_of_what_trials_use():
@@ -50,7 +58,7 @@ def test_versions_are_of_what_trials_use():
 def test_a_node_that_joined_late_is_looked_at_by_its_trials():
     driver = versions()
     check_this_node(driver)
-    with pytest.raises(SettingsError, match=r"node [0-9.]+ has other code of sweep \(.*\) than the driver \(behind\)"):
+    with pytest.raises(NodeError, match=r"node [0-9.]+ has other code of sweep \(.*\) than the driver \(behind\)"):
         check_this_node({**driver, "sweep": "behind"})
 
 
@@ -79,7 +87,7 @@ PLACES = Places(trial={"CPU": 1.0, "GPU": 0.5}, at_once=8, dense={"CPU": 1.0, "G
 class TestOnNodes:
     def test_good_cluster_leaves_no_trace(self, ray_cluster_of_three, tmp_path):
         said = []
-        check_nodes(tmp_path, PLACES, said.append)
+        check_nodes(Storage(tmp_path), PLACES, said.append)
         assert said == []
         assert list(tmp_path.iterdir()) == []
 
@@ -95,24 +103,39 @@ class TestOnNodes:
             sweep.cluster.preflight, "_look_at", lambda path, name: look_at(path and str(elsewhere), name)
         )
         with pytest.raises(SettingsError, match=r"storage .*/driver given; .* does not see there"):
-            check_nodes(storage, PLACES, print)
+            check_nodes(Storage(storage), PLACES, print)
         assert list(storage.iterdir()) == []
+
+    def test_bucket_that_a_node_may_not_write_is_told_of(self, ray_cluster_of_three, tmp_path, monkeypatch):
+        """Here a folder by its address; on the nodes the name is a file's, below which nothing can be written."""
+        import sweep.cluster.preflight
+
+        folder, blocked = tmp_path / "bucket", tmp_path / "blocked"
+        folder.mkdir()
+        blocked.touch()
+        monkeypatch.setenv("NASPRUNE_CACHE", str(tmp_path / "mirrors"))
+        bucket = open_storage(folder.as_uri())
+        check_nodes(bucket, PLACES, print)
+        assert list(folder.iterdir()) == []
+        look_at = sweep.cluster.preflight._look_at
+        monkeypatch.setattr(
+            sweep.cluster.preflight, "_look_at", lambda path, name: look_at(path and blocked.as_uri(), name)
+        )
+        with pytest.raises(SettingsError, match=r"storage file:.*/bucket given; .* cannot use it .*give every node"):
+            check_nodes(bucket, PLACES, print)
 
     def test_other_code_on_a_node_is_told_of(self, ray_cluster_of_three, tmp_path, monkeypatch):
         import sweep.cluster.preflight
 
         monkeypatch.setattr(sweep.cluster.preflight, "versions", lambda: {**versions(), "nasprune": "other"})
         with pytest.raises(SettingsError, match=r"node \S+ has other code of nasprune \(\w{8}\) than the driver"):
-            check_nodes(tmp_path, PLACES, print)
+            check_nodes(Storage(tmp_path), PLACES, print)
 
     def test_trials_of_half_a_gpu_fill_both_nodes(self, ray_cluster_of_three):
         """As many as fit, on several nodes at once."""
         import dataclasses
 
         import ray
-
-        from sweep.cluster.ray_cluster import find_places
-        from sweep.settings import StudySettings
 
         settings = StudySettings(gpus_per_trial=0.5, cpus_per_trial=1)
         places = find_places(settings)
@@ -137,11 +160,21 @@ class TestOnNodes:
         assert sorted(nodes.count(node) for node in set(nodes)) == [4, 4]
 
 
+def test_gpus_asked_for_where_there_are_none(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    with pytest.raises(SettingsError, match="device cuda given, but the cluster has no GPU; use --device cpu or add"):
+        find_places(StudySettings(device="cuda"))
+    with pytest.raises(SettingsError, match=r"1 CPUs and 0\.25 GPUs a trial given, .* \(4 CPUs and 0 GPUs in all\)"):
+        find_places(StudySettings(gpus_per_trial=0.25))
+
+
 def test_probe_needs_a_storage_that_can_be_written(tmp_path):
     from sweep.cluster.preflight import _Probe
 
     storage = tmp_path / "gone"
     storage.mkdir()
     shutil.rmtree(storage)
-    with pytest.raises(SettingsError, match="cannot be written"), _Probe(storage):
+    with pytest.raises(SettingsError, match="cannot be written"), _Probe(Storage(storage)):
         pass

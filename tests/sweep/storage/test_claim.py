@@ -97,6 +97,35 @@ def test_a_driver_that_was_away_for_too_long_stops(node: Node):
     assert kept(one)["owner"] == "other", "another's claim is not released"
 
 
+def test_a_driver_that_comes_back_writes_nothing_that_it_may_not(node: Node, monkeypatch, tmp_path):
+    """Cut off while it writes, another took over: its next try is not made."""
+    one = node("one")
+    with held(one, "s", print) as claim, monkeypatch.context() as patch:
+        one.before_trying_again = claim.check
+        monkeypatch.setattr(claiming, "BEAT", 60)  # no beat tells it
+        claim._seen -= claiming.LIFE
+        patch.setattr("sweep.storage.bucket._PAUSES", (0.01, 0.01))
+        patch.setattr(Bucket, "_put", _once_away(lambda: died(node("two"))))
+        (one.root / "s").mkdir(exist_ok=True)
+        (one.root / "s" / "file").write_text("mine")
+        with pytest.raises(SettingsError, match="was taken over by another process"):
+            one.store_file("s/file")
+    assert node("two").read("s/file") is None
+
+
+def _once_away(meanwhile: Callable[[], object]):
+    put, tries = Bucket._put, []
+
+    def away(self: Bucket, path: Path, name: str) -> None:
+        tries.append(name)
+        if len(tries) == 1:
+            meanwhile()
+            raise OSError("away")
+        put(self, path, name)
+
+    return away
+
+
 def test_while_the_bucket_is_away_a_driver_keeps_its_claim(node: Node, monkeypatch):
     one = node("one")
     with held(one, "s", print) as claim:
