@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     outcome, tracker = run_study(settings, console)
     console.print(table(outcome.front))
     hint = tracker.browse_hint()
-    console.print(f"\nfront:   {settings.directory / 'front.html'}", highlight=False, soft_wrap=True)
+    page = settings.place().where(f"{settings.study}/front.html")
+    console.print(f"\nfront:   {page}", highlight=False, soft_wrap=True)
     if hint.command:
         console.print(f"browse:  {hint.command}", highlight=False, soft_wrap=True)
     console.print(f"trials:  {hint.link}", highlight=False, soft_wrap=True)

@@ -67,6 +67,10 @@ class Storage:
     def __str__(self) -> str:
         return str(self.root)
 
+    def where(self, name: str) -> str:
+        """Where a user finds a file."""
+        return str(self.root / name)
+
     def check(self, *, write: bool = True) -> None:
         """Make sure that the storage can be reached, and written.
 
@@ -134,6 +138,10 @@ class Bucket(Storage):
 
     def __str__(self) -> str:
         return self.shown
+
+    def where(self, name: str) -> str:  # noqa: D102 (as in Storage)
+        base, mark, options = self.shown.partition("?")
+        return f"{base.rstrip('/')}/{name}{mark}{options}"
 
     def check(self, *, write: bool = True) -> None:  # noqa: D102 (as in Storage)
         probe = f".probe-{os.getpid()}-{time.time_ns()}"

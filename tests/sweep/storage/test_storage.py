@@ -212,6 +212,12 @@ def test_a_storage_travels_without_credentials(node: Node):
     assert pickle.loads(text).fetch_file("x")
 
 
+def test_a_user_is_told_where_a_file_is(tmp_path):
+    bucket = open_storage("s3://user@bucket/runs/?endpoint_override=host:9&scheme=http")
+    assert bucket.where("s/front.html") == "s3://bucket/runs/s/front.html?endpoint_override=host:9&scheme=http"
+    assert open_storage(str(tmp_path)).where("s/front.html") == str(tmp_path / "s" / "front.html")
+
+
 def test_a_bucket_that_comes_back_is_waited_for(node: Node, monkeypatch):
     one = node("one")
     write(one, "x")
