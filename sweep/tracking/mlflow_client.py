@@ -133,8 +133,10 @@ def unreachable(problem: Exception) -> bool:
     if isinstance(problem, requests.RequestException):
         return True
     if isinstance(problem, MlflowException):
-        if problem.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"):
-            return True  # its own fault, not ours
+        if problem.error_code == "TEMPORARILY_UNAVAILABLE":
+            return True
+        if isinstance(problem, RestException) and problem.error_code == "INTERNAL_ERROR":
+            return True  # the server's own fault, not ours; the client's exceptions have this code, too
         # A connection that failed has no code of its own, only this message.
         return not isinstance(problem, RestException) and problem.message.startswith("API request to")
     return False

@@ -83,6 +83,8 @@ def test_a_server_that_does_not_answer_is_told_soon(tmp_path: Path, kind: str, p
         (MlflowException("locked", error_code=TEMPORARILY_UNAVAILABLE), True),
         (requests.ConnectionError("reset"), True),
         (RestException({"error_code": "INVALID_PARAMETER_VALUE", "message": "API request to"}), False),
+        (RestException({"error_code": "INTERNAL_ERROR", "message": "the database is read-only"}), True),
+        (MlflowException("the client's own trouble, which has that code, too"), False),
         (MlflowException("no such run", error_code=RESOURCE_DOES_NOT_EXIST), False),
         (ValueError("ours"), False),
     ],
