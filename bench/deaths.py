@@ -103,7 +103,7 @@ def storage_disk(bench: Bench, sweep: Sweep) -> None:
 
 CASES: dict[str, tuple[str, Hurt | None]] = {
     UNDISTURBED: ("nothing", None),
-    "dense": ("the host that trains the dense network, booted again after 20 s", dense),
+    "dense": ("what trains the dense network: a worker host, or on the head that process", dense),
     "trial": ("a trial's process", trial),
     "mlflow": ("the MLflow server, back after 10 s", mlflow),
     "writer": ("the driver's process that tells MLflow", writer),
