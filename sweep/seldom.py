@@ -1,4 +1,4 @@
-"""Work that is worth doing now and then: never so often that it takes more than a small share of the time."""
+"""Work worth doing now and then: it takes a small share of the time, and rests for a minute at most."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REST = 19
-"""Rests are this many times as long as the work was: it takes 5 % of the time at most."""
+"""Rests are this many times as long as the work was: it takes 5 % of the time, unless `_LONGEST` cuts the rest short."""
 _LONGEST = 60.0
 """Seconds of a rest at most: once the work took long, since all else was starting, it need not again."""
 

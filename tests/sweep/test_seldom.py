@@ -19,11 +19,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_it_takes_a_small_share_of_the_time_however_often_it_is_asked(clock):
+@pytest.mark.parametrize("seconds", [0.2, 1, 3])
+def test_it_takes_a_small_share_of_the_time_however_often_it_is_asked(clock, seconds):
     done = []
 
     def work() -> None:
-        clock.now += 1 + len(done)  # it takes longer each time
+        clock.now += seconds
         done.append(clock.now)
 
     seldom = Seldom(work, clock)
@@ -31,8 +32,22 @@ def test_it_takes_a_small_share_of_the_time_however_often_it_is_asked(clock):
         seldom.ask()
         seldom.go_on()
         clock.now += 0.1
-    worked = sum(range(1, len(done) + 1))
-    assert 0.04 * clock.now < worked < 0.06 * clock.now
+    assert 0.04 * clock.now < seconds * len(done) < 0.06 * clock.now
+
+
+def test_no_rest_is_longer_than_a_minute_however_long_the_work_took(clock):
+    def work() -> None:
+        done.append(clock.now)
+        clock.now += 100
+
+    done: list[float] = []
+    seldom = Seldom(work, clock)
+    seldom.now()
+    seldom.ask()
+    for _ in range(70):
+        clock.now += 1
+        seldom.go_on()
+    assert done == [0, 160]
 
 
 def test_the_last_that_was_asked_is_done_and_nothing_twice(clock):
