@@ -34,6 +34,7 @@ class Bench:
         budgets: Falling shares of its MACs.
         search_epochs: Of methods that search.
         tune_epochs: Of methods that search; the others get both.
+        grown_epochs: Of search and of tuning at full width, in descents whose epochs grow as budgets fall.
         found: The widths that our own descent of this seed ended with at a budget.
         report: Called after every epoch.
     """
@@ -42,6 +43,7 @@ class Bench:
     budgets: tuple[float, ...]
     search_epochs: int
     tune_epochs: int
+    grown_epochs: tuple[int, int]
     found: Callable[[float], dict[str, int]]
     report: Callable[[Progress], None]
 
@@ -58,12 +60,11 @@ class Bench:
     def descent(self, *, grown: bool = False, **search: float | str) -> Descent:
         """The way down with these search settings; without search epochs tuning gets them.
 
-        Grown, half of the epochs are spent at full width and more on smaller networks, which comes to about the same
-        work over the budgets from 50 to 2 %; else all budgets get the same epochs.
+        Grown, fewer epochs are spent at full width and more on smaller networks; else all budgets get the same epochs.
         """
-        part = 2 if grown else 1
-        given = SearchSettings(**{"epochs": self.search_epochs // part, **search})  # type: ignore[arg-type]
-        tuning = dataclasses.replace(self.down.settings.tuning, epochs=self.epochs // part - given.epochs)
+        epochs, tuned = self.grown_epochs if grown else (self.search_epochs, self.tune_epochs)
+        given = SearchSettings(**{"epochs": epochs, **search})  # type: ignore[arg-type]
+        tuning = dataclasses.replace(self.down.settings.tuning, epochs=epochs + tuned - given.epochs)
         growth = self.down.settings.growth if grown else 0.0
         settings = dataclasses.replace(self.down.settings, search=given, tuning=tuning, growth=growth)
         return dataclasses.replace(self.down, settings=settings)
@@ -121,59 +122,62 @@ def torch_pruning(importance: str, scope: str, *, iterative: bool) -> Callable[[
     """A pruner of the torch-pruning package, at that of 63 channel ratios whose MACs come nearest below the budget."""
 
     def run(bench: Bench) -> Iterator[Pruned]:
-        network = bench.start()
+        pruner = _TorchPruner(bench.start(), importance, scope, bench)
         for budget in bench.budgets:
-            if not iterative:
-                network = bench.start()
-            pruned = bench.finish(_torch_pruned(network, importance, scope, budget, bench), budget)
-            network = copy.deepcopy(pruned.network)
+            pruned = bench.finish(pruner.within(budget * bench.down.dense.record["macs"]), budget)
+            if iterative:
+                pruner = _TorchPruner(copy.deepcopy(pruned.network), importance, scope, bench)
             yield pruned
 
     return run
 
 
-def _torch_pruned(network: nn.Module, importance: str, scope: str, budget: float, bench: Bench) -> nn.Module:
-    import torch_pruning as tp
+class _TorchPruner:
+    """Prunes copies of one network."""
 
-    kinds = {
-        "magnitude": lambda: tp.importance.GroupMagnitudeImportance(p=2),
-        "taylor": tp.importance.GroupTaylorImportance,
-        "bn-scale": tp.importance.BNScaleImportance,
-        "fpgm": tp.importance.FPGMImportance,
-    }
-    network.eval()
-    network.zero_grad()
-    if importance == "taylor":
-        for images, labels in bench.down.lessons.batches.epoch(0):
-            F.cross_entropy(network(images), labels).backward()
-    gradients = [parameter.grad for parameter in network.parameters()]
-    side = bench.down.data.image_size
-    example = torch.zeros(1, 3, side, side, device=bench.down.compute.device)
+    def __init__(self, network: nn.Module, importance: str, scope: str, bench: Bench) -> None:
+        self._network, self._importance, self._scope = network.eval(), importance, scope
+        self._side = bench.down.data.image_size
+        self._example = torch.zeros(1, 3, self._side, self._side, device=bench.down.compute.device)
+        network.zero_grad()
+        if importance == "taylor":
+            for images, labels in bench.down.lessons.batches.epoch(0):
+                F.cross_entropy(network(images), labels).backward()
+        self._gradients = [parameter.grad for parameter in network.parameters()]
+        self._macs: dict[float, int] = {}
 
-    def at(ratio: float) -> nn.Module:
-        smaller = copy.deepcopy(network)
-        for parameter, gradient in zip(smaller.parameters(), gradients, strict=True):
+    def within(self, macs: float) -> nn.Module:
+        """The copy of most MACs up to these; of equal ones that of the least ratio."""
+        # No bisection: the package leaves a layer whole that would lose all its channels, so MACs do not always fall.
+        for ratio in _RATIOS:
+            if ratio not in self._macs:
+                self._macs[ratio] = measured_macs(self._at(ratio), self._side)
+        fitting = [ratio for ratio in _RATIOS if self._macs[ratio] <= macs]
+        if not fitting:
+            raise SystemExit(f"torch-pruning {self._importance}, {self._scope} reaches no network of {macs:g} MACs")
+        best = self._at(max(fitting, key=self._macs.__getitem__))
+        best.zero_grad()
+        return best
+
+    def _at(self, ratio: float) -> nn.Module:
+        import torch_pruning as tp
+
+        kinds = {
+            "magnitude": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+            "taylor": tp.importance.GroupTaylorImportance,
+            "bn-scale": tp.importance.BNScaleImportance,
+            "fpgm": tp.importance.FPGMImportance,
+        }
+        smaller = copy.deepcopy(self._network)
+        for parameter, gradient in zip(smaller.parameters(), self._gradients, strict=True):
             parameter.grad = None if gradient is None else gradient.clone()  # a copied parameter loses it
         pruner = tp.pruner.BasePruner(
-            smaller, example, importance=kinds[importance](), pruning_ratio=ratio,
-            global_pruning=scope != "local", isomorphic=scope == "isomorphic",
+            smaller, self._example, importance=kinds[self._importance](), pruning_ratio=ratio,
+            global_pruning=self._scope != "local", isomorphic=self._scope == "isomorphic",
             ignored_layers=[list(smaller.modules())[-1]],
         )  # fmt: skip
         pruner.step()
         return smaller
-
-    # Not a bisection: the package leaves a layer whole that would lose all its channels, so MACs do not always fall.
-    wanted = budget * bench.down.dense.record["macs"]
-    best, most = None, 0
-    for ratio in _RATIOS:
-        tried = at(ratio)
-        macs = measured_macs(tried, side)
-        if most < macs <= wanted:
-            best, most = tried, macs
-    if best is None:
-        raise SystemExit(f"torch-pruning {importance}, {scope} reaches no network of {budget:g} of the dense MACs")
-    best.zero_grad()
-    return best
 
 
 def thinner(bench: Bench) -> Iterator[Pruned]:

@@ -35,11 +35,13 @@ from nasprune.provenance import provenance
 from nasprune.training import TrainingSettings
 
 SAME = (
-    "dataset", "network", "image_size", "fractions", "dense_epochs", "search_epochs", "tune_epochs", "batch_size",
+    "dataset", "network", "image_size", "fractions", "dense_epochs", "search_epochs", "tune_epochs",
+    "grown_search_epochs", "grown_tune_epochs", "growth", "views", "batch_size",
 )  # fmt: skip
 QUICK = {
     "dataset": "scenes", "network": "resnet10", "image_size": 48, "fractions": "0.7,0.1,0.2", "budgets": "0.25,0.05",
-    "seeds": "0", "dense_epochs": 12, "search_epochs": 2, "tune_epochs": 4, "batch_size": 64, "out": "runs/peers-quick",
+    "seeds": "0", "dense_epochs": 12, "search_epochs": 2, "tune_epochs": 4, "grown_search_epochs": 1,
+    "grown_tune_epochs": 2, "batch_size": 64, "out": "runs/peers-quick",
     "methods": "descent;target;L1, uniform widths, one shot;Taylor over cost, one shot;"
     "torch-pruning taylor, isomorphic, iterative",
 }  # fmt: skip
@@ -81,6 +83,10 @@ def main() -> int:
     parser.add_argument("--dense-epochs", type=int, default=160)
     parser.add_argument("--search-epochs", type=int, default=8)
     parser.add_argument("--tune-epochs", type=int, default=16)
+    parser.add_argument("--grown-search-epochs", type=int, default=4, help="at full width, in descents that grow them")
+    parser.add_argument("--grown-tune-epochs", type=int, default=8)
+    parser.add_argument("--growth", type=float, default=DescentSettings.growth, help="see DescentSettings")
+    parser.add_argument("--views", type=int, default=DescentSettings.views)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
@@ -91,17 +97,7 @@ def main() -> int:
     arguments.out = Path(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not arguments.table:
-        same = (
-            "dataset",
-            "network",
-            "image_size",
-            "fractions",
-            "dense_epochs",
-            "search_epochs",
-            "tune_epochs",
-            "batch_size",
-        )
-        results.claim(arguments.out, {name: getattr(arguments, name) for name in same})
+        results.claim(arguments.out, {name: getattr(arguments, name) for name in SAME})
         run_all(arguments)
     results.write(arguments.out, list(METHODS))
     return 0
@@ -132,12 +128,13 @@ def run_all(arguments: argparse.Namespace) -> None:
     print(f"dense: validation {dense.record['val_accuracy']:.2%}, test {dense.record['test_accuracy']:.2%}", flush=True)
     for seed in (int(text) for text in arguments.seeds.split(",")):
         meter = Meter()
-        settings = DescentSettings(batch_size=arguments.batch_size)
+        settings = DescentSettings(batch_size=arguments.batch_size, growth=arguments.growth, views=arguments.views)
         bench = Bench(
             down=descent_from(dense, data, settings, compute, seed=seed),
             budgets=budgets,
             search_epochs=arguments.search_epochs,
             tune_epochs=arguments.tune_epochs,
+            grown_epochs=(arguments.grown_search_epochs, arguments.grown_tune_epochs),
             found=functools.partial(results.widths, arguments.out, "descent", seed),
             report=meter,
         )

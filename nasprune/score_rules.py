@@ -36,15 +36,17 @@ class ScoreRule(Protocol):
         ...
 
     def mask(self, cut: Cut, done: float) -> torch.Tensor:
-        """The mask (C,) of 0 and 1 that `cut` asks for, ready to be learned from; `done` is the share of the search."""
+        """The mask (C,) of 0 and 1 that `cut` asks for; it requires a gradient where the scores learn from it.
+
+        `done` is the share of the search.
+        """
         ...
 
-    def penalty(self, share: float) -> torch.Tensor | float:
-        """What is added to the loss, for a wanted `share` of the MACs."""
-        ...
+    def step(self, gradient: torch.Tensor | None, share: float, done: float) -> torch.Tensor | float:
+        """Learn from the loss's gradient (C,) on the last mask, where one was required.
 
-    def step(self, mask: torch.Tensor, done: float) -> None:
-        """Learn, after the backward pass of the loss under `mask`."""
+        Returns what `Gradient` adds to the loss, for a wanted `share` of the MACs.
+        """
         ...
 
 
@@ -82,20 +84,19 @@ class Saliency:
         return self._scores
 
     def mask(self, cut: Cut, done: float) -> torch.Tensor:
-        """A leaf, so that the backward pass leaves its gradient there."""
+        """Channels that are out have a gradient, too."""
         return cut.kept.float().requires_grad_(done <= self._until)
 
-    def penalty(self, share: float) -> float:
-        """None: the threshold is where the cost is weighed."""
-        return 0.0
+    def step(self, gradient: torch.Tensor | None, share: float, done: float) -> float:
+        """Once the budget is reached the scores rest, and the weights settle.
 
-    def step(self, mask: torch.Tensor, done: float) -> None:
-        """Once the budget is reached the scores rest, and the weights settle."""
-        if mask.grad is not None:
-            with torch.no_grad():
-                fresh = mask.grad.square()
-                self.saliency.lerp_(fresh / fresh.mean().clamp(min=1e-30), self._fresh)
+        Nothing is added to the loss: the threshold is where the cost is weighed.
+        """
+        if gradient is not None:
+            fresh = gradient.square()
+            self.saliency.lerp_(fresh / fresh.mean().clamp(min=1e-30), self._fresh)
             self._scores = None
+        return 0.0
 
 
 class Gradient:
@@ -129,7 +130,7 @@ class Gradient:
         self._learning_rate, self._cost_weight, self._temperatures = learning_rate, cost_weight, temperatures
         self._group_of = coupling.group_of.to(start.device)
         self.scores = start.clone().requires_grad_()
-        self._soft = self.scores
+        self._soft = self._mask = self.scores
         self._descent = torch.optim.SGD([self.scores], lr=learning_rate, momentum=0.9, dampening=0.9)
         self.optimizers = {"scores": self._descent}
         self.tensors = {"scores": self.scores}
@@ -138,18 +139,22 @@ class Gradient:
         """Straight-through."""
         start, end = self._temperatures
         self._soft = soft_mask(self.scores, cut.threshold, start * (end / start) ** done)
-        return straight_through_mask(self._soft, cut.kept)
+        self._mask = straight_through_mask(self._soft, cut.kept)
+        return self._mask
 
     def penalty(self, share: float) -> torch.Tensor:
         """The cost-aware loss on the expected widths."""
         widths = torch.zeros_like(self._cost.sizes).index_add(0, self._group_of, self._soft.double())
         return self._cost_weight * (self._cost(widths) / (share * self._cost.full)).float()
 
-    def step(self, mask: torch.Tensor, done: float) -> None:
+    def step(self, gradient: torch.Tensor | None, share: float, done: float) -> torch.Tensor:
         """One step, shorter towards the end."""
-        gradient = self.scores.grad
-        assert gradient is not None  # noqa: S101 (for the type checker)
-        gradient /= gradient.square().mean().sqrt().clamp(min=1e-12)
+        penalty = self.penalty(share)
+        torch.autograd.backward((self._mask, penalty), (gradient, torch.ones_like(penalty)))
+        slope = self.scores.grad
+        assert slope is not None  # noqa: S101 (for the type checker)
+        slope /= slope.square().mean().sqrt().clamp(min=1e-12)
         self._descent.param_groups[0]["lr"] = self._learning_rate * (1 + math.cos(math.pi * done)) / 2
         self._descent.step()
         self._descent.zero_grad(set_to_none=True)
+        return penalty.detach()

@@ -66,8 +66,7 @@ def cut_at_budget(
     if blocks is not None:
         name = (place * groups + group_of)[order]
         ends[:-1] = name[1:] != name[:-1]
-    steps = torch.nn.functional.one_hot(group_of[order], groups).cumsum(0)
-    costs = cost(steps)  # (C,): non-decreasing
+    costs = cost(_running_counts(group_of[order], groups).T)  # (C,): non-decreasing
     fits = (costs <= budget * cost.full * (1 + 1e-12)) & ends
     numbers = torch.arange(1, len(order) + 1, device=order.device)
     count = torch.maximum(torch.where(fits, numbers, 0).amax(), first.sum())
@@ -84,8 +83,15 @@ def cut_at_budget(
 def _places(order: torch.Tensor, group_of: torch.Tensor, groups: int) -> torch.Tensor:
     """(C,) the rank of each channel within its group; by rank and not by score, so that ties leave one channel."""
     sorted_groups = group_of[order]
-    counts = torch.nn.functional.one_hot(sorted_groups, groups).cumsum(0)
-    return torch.empty_like(order).scatter(0, order, counts.gather(1, sorted_groups[:, None])[:, 0] - 1)
+    counts = _running_counts(sorted_groups, groups)
+    return torch.empty_like(order).scatter(0, order, counts.gather(0, sorted_groups[None])[0] - 1)
+
+
+def _running_counts(group_of: torch.Tensor, groups: int) -> torch.Tensor:
+    """(G, C) how many of the first channels, in this order, are of each group."""
+    # Summed along what lies together in memory: along the other axis a GPU adds row after row.
+    here: torch.Tensor = group_of == torch.arange(groups, device=group_of.device)[:, None]
+    return here.cumsum(1)
 
 
 def _block_means(scores: torch.Tensor, group_of: torch.Tensor, place: torch.Tensor) -> torch.Tensor:

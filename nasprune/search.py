@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from nasprune.criteria import CRITERIA, Scale, Scaling
 from nasprune.errors import SettingsError
@@ -19,9 +18,12 @@ from nasprune.masking import MaskedNetwork
 from nasprune.progress import Session, State
 from nasprune.score_rules import Gradient, Saliency, ScoreRule
 from nasprune.scores import cut_at_budget
+from nasprune.stepping import Step
 from nasprune.training import TrainingSettings, distillation_loss, one_cycle, sgd
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nasprune.compute import Compute
     from nasprune.cost import Cost
     from nasprune.coupling import Coupling
@@ -165,26 +167,23 @@ def search(
     optimizer = sgd(network, TrainingSettings(epochs=1, learning_rate=settings.weight_learning_rate or 1.0))
     steps = settings.epochs * len(lessons)
 
+    def loss(logits: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
+        return distillation_loss(logits, taught, labels, settings.distillation, settings.distillation_temperature)
+
+    step = Step(masked, loss, optimizer, clip=TrainingSettings.clip, compute=compute)
+
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
         torch.manual_seed(seed * 100_003 + epoch)
         total = torch.zeros((), device=compute.device)
         for index, (images, labels, taught) in enumerate(lessons.epoch(epoch)):
             done = (epoch * len(lessons) + index) / steps
-            for group in optimizer.param_groups:
-                group["lr"] = settings.weight_learning_rate * one_cycle(done, _WARM_UP)
             wanted = share ** min(1.0, done / settings.ramp) if settings.ramp else share
             mask = rule.mask(cut_at_budget(rule.scores, group_of, cost, wanted, blocks), done)
-            with compute.autocast():
-                logits = masked(images, mask)
-            loss = distillation_loss(logits, taught, labels, settings.distillation, settings.distillation_temperature)
-            loss = loss + rule.penalty(share)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), TrainingSettings.clip)
-            optimizer.step()
-            rule.step(mask, done)
-            total += loss.detach()
+            rate = settings.weight_learning_rate * one_cycle(done, _WARM_UP)
+            stepped = step(images, labels, taught, mask, rate=rate)
+            total += stepped.loss
+            total += rule.step(stepped.mask_gradient, share, done)
         return {"loss": float(total) / len(lessons)}
 
     state = State(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nasprune.errors import SettingsError
 from nasprune.progress import Session, State
+from nasprune.stepping import Step
 
 if TYPE_CHECKING:
     from nasprune.compute import Compute
@@ -85,14 +86,20 @@ def distillation_loss(
 
 
 def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; biases and norms do not decay."""
+    """SGD with Nesterov momentum; biases and norms do not decay.
+
+    On a GPU the learning rate is a tensor there, so that a recorded step may read it, see `stepping`.
+    """
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=True)
+    device = next(network.parameters()).device
+    on_gpu = device.type == "cuda"
+    rate = torch.tensor(settings.learning_rate, device=device) if on_gpu else settings.learning_rate
+    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, nesterov=True, fused=on_gpu)
 
 
 def fit(
@@ -121,25 +128,20 @@ def fit(
     optimizer = sgd(network, settings)
     steps = settings.epochs * len(lessons)
 
+    def loss(logits: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
+        if taught is None:
+            return F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+        return distillation_loss(logits, taught, labels, settings.distillation, settings.temperature)
+
+    step = Step(network, loss, optimizer, clip=settings.clip, compute=compute)
+
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
         torch.manual_seed(seed * 100_003 + epoch)
         total = torch.zeros((), device=compute.device)
         for index, (images, labels, taught) in enumerate(lessons.epoch(first_epoch + epoch)):
             rate = settings.learning_rate * one_cycle((epoch * len(lessons) + index) / steps, settings.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with compute.autocast():
-                logits = network(images)
-            if taught is None:
-                loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-            else:
-                loss = distillation_loss(logits, taught, labels, settings.distillation, settings.temperature)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-            optimizer.step()
-            total += loss.detach()
+            total += step(images, labels, taught, rate=rate).loss
         return {"loss": float(total) / len(lessons)}
 
     session.run(

@@ -116,10 +116,10 @@ def test_the_cost_aware_loss_is_expected_over_wanted_macs(network):
 
 def test_a_step_of_the_gradient_has_one_length_for_all_channels_together(network):
     coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
-    rule = gradient(network)
+    rule = gradient(network, cost_weight=0.0, temperatures=(100.0, 100.0))  # so warm that all sigmoids are as steep
     before = rule.scores.detach().clone()
-    rule.scores.grad = torch.linspace(-1e-6, 1e-6, coupling.channels)
-    rule.step(torch.empty(0), done=0.0)
+    rule.mask(cut_at_budget(rule.scores, coupling.group_of, macs_cost(coupling), 0.5), done=0.0)
+    rule.step(torch.linspace(-1e-6, 1e-6, coupling.channels), 0.5, done=0.0)
     moved = rule.scores.detach() - before
     assert float(moved.square().mean().sqrt()) == pytest.approx(0.02, rel=1e-3)
     assert float(moved.abs().max() / moved.abs().min().clamp(min=1e-9)) > 10  # weak gradients move little
@@ -152,13 +152,13 @@ def test_saliency_averages_what_the_masks_say(network):
     assert torch.equal(mask.detach(), cut.kept.float())
     weights = torch.rand(coupling.channels) + 0.1
     (3 * weights * mask).sum().backward()
-    rule.step(mask, done=0.2)
+    assert rule.step(mask.grad, 0.5, done=0.2) == 0  # the threshold weighs the cost, the loss does not
     said = weights**2 / (weights**2).mean()  # relative: the factor 3 says nothing
     expected = 0.9 + 0.1 * said  # one of ten steps
     assert torch.allclose(rule.saliency, expected)
     late = rule.mask(cut, done=0.6)
     assert not late.requires_grad
-    rule.step(late, done=0.6)
+    rule.step(None, 0.5, done=0.6)
     assert torch.allclose(rule.saliency, expected)
 
 

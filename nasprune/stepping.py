@@ -1,0 +1,152 @@
+"""One step of training: forward, loss, backward, clipping and SGD; on a GPU launched as one piece."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nasprune.compute import Compute
+
+_ORDINARY = 3  # steps before a recording: libraries choose and allocate what they need in these
+
+
+class Stepped(NamedTuple):
+    """What a step leaves; both may be overwritten by the next one."""
+
+    loss: torch.Tensor
+    """0-d, before the step."""
+    mask_gradient: torch.Tensor | None
+    """(C,) of the loss, where the mask asked for it."""
+
+
+class _Captured(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    given: tuple[torch.Tensor | None, ...]
+    stepped: Stepped
+
+
+class Step:
+    """Takes steps of SGD on a network's weights.
+
+    A GPU computes a small network faster than a processor can tell it to, kernel by kernel. There the step is
+    recorded as a CUDA graph for every shape of its inputs, once it has run a few times, and launched whole from then
+    on: the same kernels in the same order. What `forward` does in Python happens while recording alone; a network
+    whose code waits for a value on the GPU cannot be recorded, and goes on kernel by kernel.
+
+    Args:
+        forward: Logits (B, classes) of images (B, 3, H, W), and of a mask (C,) where steps are given one. The
+            network's parameters and buffers keep their memory as long as the step is used.
+        loss: 0-d from logits (B, classes), labels (B,) and the teacher's logits (B, classes) or None.
+        optimizer: SGD over the weights, from `training.sgd`.
+        clip: Largest norm of all weights' gradients together.
+        compute: Device and precision.
+        graphs: Whether steps are recorded where that is possible.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., torch.Tensor],
+        loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor],
+        optimizer: torch.optim.SGD,
+        *,
+        clip: float,
+        compute: Compute,
+        graphs: bool = True,
+    ) -> None:
+        self._forward, self._loss, self._optimizer, self._clip, self._compute = forward, loss, optimizer, clip, compute
+        self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self._graphs = graphs and compute.device.type == "cuda"
+        self._taken: dict[object, int] = {}
+        self._captured: dict[object, _Captured] = {}
+
+    def __call__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        taught: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        *,
+        rate: float,
+    ) -> Stepped:
+        """Take one step.
+
+        Args:
+            images: (B, 3, H, W), normalised, on the device.
+            labels: (B,) class numbers.
+            taught: (B, classes) the teacher's logits, if there is one.
+            mask: (C,) for `forward`; its gradient is given back if it requires one, and goes no further.
+            rate: Learning rate of this step.
+        """
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        leaf = None if mask is None else mask.detach().requires_grad_(mask.requires_grad)
+        given = (images, labels, taught, leaf)
+        if not self._graphs:
+            return self._ordinary(*given)
+        kind = tuple(None if t is None else (t.shape, t.requires_grad) for t in given)
+        if kind not in self._captured:
+            self._taken[kind] = self._taken.get(kind, 0) + 1
+            if self._taken[kind] < _ORDINARY:
+                return self._ordinary(*given)
+            if self._taken[kind] == _ORDINARY:
+                return self._watched(*given)
+            self._captured[kind] = self._capture(given)
+        captured = self._captured[kind]
+        with torch.no_grad():
+            for place, value in zip(captured.given, given, strict=True):
+                if place is not None and value is not None:
+                    place.copy_(value)
+        captured.graph.replay()
+        return captured.stepped
+
+    def _ordinary(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        taught: torch.Tensor | None,
+        mask: torch.Tensor | None,
+    ) -> Stepped:
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._compute.autocast():
+            logits = self._forward(images) if mask is None else self._forward(images, mask)
+        loss = self._loss(logits, labels, taught)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._weights, self._clip)
+        self._optimizer.step()
+        return Stepped(loss.detach(), None if mask is None else mask.grad)
+
+    def _watched(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        taught: torch.Tensor | None,
+        mask: torch.Tensor | None,
+    ) -> Stepped:
+        """An ordinary step that finds out whether it can be recorded: trying would leave dropout broken where not."""
+        before = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                stepped = self._ordinary(images, labels, taught, mask)
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+        self._graphs = not any("called a synchronizing CUDA operation" in str(each.message) for each in told)
+        return stepped
+
+    def _capture(self, given: tuple[torch.Tensor | None, ...]) -> _Captured:
+        """Record a step; nothing is computed yet."""
+        own = tuple(None if t is None else t.detach().clone().requires_grad_(t.requires_grad) for t in given)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            stepped = self._ordinary(*own)  # type: ignore[arg-type]
+        return _Captured(graph, own, stepped)

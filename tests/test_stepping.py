@@ -1,0 +1,110 @@
+"""A step is SGD's, whether it is launched kernel by kernel or recorded and launched whole."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nasprune.compute import Compute, choose_compute
+from nasprune.stepping import Step
+from nasprune.training import TrainingSettings, sgd
+
+SETTINGS = TrainingSettings(epochs=1, learning_rate=0.1)
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are recorded on a GPU, and torch sees none")
+
+
+class Net(nn.Module):
+    """With what a recording has to get right: batch norm's statistics and chance."""
+
+    def __init__(self, *, waits: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+        self.waits = waits
+
+    def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        features = F.dropout(torch.relu(self.norm(self.first(images))).mean((2, 3)), 0.2, self.training)
+        if self.waits and float(features.detach().sum()) < 0:
+            raise AssertionError("a sum of what is at least 0")
+        return self.head(features if mask is None else features * mask)
+
+
+def cross_entropy(logits, labels, taught):
+    return F.cross_entropy(logits.float(), labels) + (0 if taught is None else F.mse_loss(logits.float(), taught))
+
+
+def trained(compute: Compute, *, waits: bool = False, masked: bool = False, taught: bool = False, **given: bool):
+    """Losses, the masks' gradients and the state after two epochs of six batches, the last of each a short one."""
+    torch.manual_seed(0)
+    network = compute.place(Net(waits=waits)).train()
+    optimizer = sgd(network, SETTINGS)
+    step = Step(network, cross_entropy, optimizer, clip=1.0, compute=compute, **given)
+    chance = torch.Generator().manual_seed(1)
+    batches = [
+        (torch.randn(size, 3, 12, 12, generator=chance), torch.randint(4, (size,), generator=chance))
+        for size in (8, 8, 8, 8, 8, 5)
+    ]
+    told = []
+    for epoch in range(2):
+        torch.manual_seed(epoch)
+        for index, (images, labels) in enumerate(batches):
+            mask = torch.linspace(0, 1, 8, device=compute.device).requires_grad_(index % 2 == 0) if masked else None
+            answers = torch.ones(len(labels), 4, device=compute.device) if taught else None
+            stepped = step(
+                images.to(compute.device), labels.to(compute.device), answers, mask, rate=0.1 / (1 + index)
+            )  # fmt: skip
+            told.append(stepped.loss.clone())
+            if stepped.mask_gradient is not None:
+                told.append(stepped.mask_gradient.clone())
+    return told, network.state_dict()
+
+
+def same(one, other) -> bool:
+    (told, state), (again, also) = one, other
+    return all(torch.equal(a, b) for a, b in zip(told, again, strict=True)) and all(
+        torch.equal(state[name], also[name]) for name in state
+    )
+
+
+CPU = Compute(device=torch.device("cpu"), bfloat16=False)
+
+
+def test_a_step_is_one_of_sgd_with_its_gradient_clipped():
+    torch.manual_seed(0)
+    network = Net().eval()  # no chance, no statistics
+    twin = copy.deepcopy(network)
+    images, labels, mask = torch.randn(8, 3, 12, 12), torch.randint(4, (8,)), torch.rand(8, requires_grad=True)
+    step = Step(network, cross_entropy, sgd(network, SETTINGS), clip=0.01, compute=CPU)
+    stepped = step(images, labels, None, mask, rate=0.5)
+    loss = cross_entropy(twin(images, mask), labels, None)
+    loss.backward()
+    assert torch.equal(stepped.loss, loss.detach())
+    assert torch.equal(stepped.mask_gradient, mask.grad)
+    norm = torch.cat([p.grad.flatten() for p in twin.parameters()]).norm()
+    assert norm > 0.01
+    slope = twin.head.bias.grad * 0.01 / norm
+    # Nesterov's first step: the gradient and 0.9 of it again, which is the momentum by then.
+    assert torch.allclose(network.head.bias, twin.head.bias - 0.5 * 1.9 * slope, atol=1e-6)
+
+
+def test_a_mask_that_asks_for_no_gradient_gets_none():
+    told, _ = trained(CPU, masked=True)
+    assert len(told) == 12 + 6
+
+
+@on_gpu
+@pytest.mark.parametrize("given", [{}, {"masked": True}, {"taught": True, "masked": True}])
+def test_recorded_steps_do_what_ordinary_ones_do(given):
+    compute = choose_compute("cuda")
+    assert same(trained(compute, **given), trained(compute, graphs=False, **given))
+
+
+@on_gpu
+def test_a_network_that_waits_for_the_gpu_is_trained_all_the_same():
+    compute = choose_compute("cuda")
+    assert same(trained(compute, waits=True), trained(compute, graphs=False))
