@@ -99,7 +99,15 @@ class Step:
                 return self._ordinary(*given)
             if self._taken[kind] == _ORDINARY:
                 return self._watched(*given)
-            self._captured[kind] = self._capture(given)
+            chance = torch.cuda.default_generators[torch.cuda.current_device()]
+            before = chance.clone_state()
+            try:
+                self._captured[kind] = self._capture(given)
+            except RuntimeError:  # whatever else may not be done while recording; steps are right without
+                self._graphs = False
+                torch.cuda.synchronize()
+                chance.graphsafe_set_state(before)  # the old state still waits for the recording's end
+                return self._ordinary(*given)
         captured = self._captured[kind]
         with torch.no_grad():
             for place, value in zip(captured.given, given, strict=True):

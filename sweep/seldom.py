@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _REST = 19
-"""Rests are this many times as long as the work was: it takes 5 % of the time, unless `_LONGEST` cuts the rest short."""
+"""Rests are this many times as long as the work was: that is 5 % of the time, unless `_LONGEST` cuts a rest short."""
 _LONGEST = 60.0
 """Seconds of a rest at most: once the work took long, since all else was starting, it need not again."""
 

@@ -95,6 +95,7 @@ def fetch_packed(storage: Bucket, packed: str) -> None:
     checked = folder / _CHECKED
     for file in storage.names(f"{FOLDER}/{packed}"):
         if _is_shared(file) and not (folder / file).exists():
+            checked.unlink(missing_ok=True)
             storage.fetch_file(f"{FOLDER}/{packed}/{file}")
     if is_packed(folder) and not checked.exists():  # also by one who was killed before
         try:

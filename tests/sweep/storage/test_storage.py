@@ -334,11 +334,15 @@ def test_images_are_packed_once_and_mapped_from_each_nodes_disk(node: Node, sett
     assert node_images(settings, packed).store.data_hash == packed.data_hash
 
 
-def test_images_that_arrive_damaged_are_refused(node: Node, settings):
+@pytest.mark.parametrize("again", [False, True])
+def test_images_that_arrive_damaged_are_refused(node: Node, settings, again):
     one = node("one")
     data = load_images(settings)
     packed = images_of(data)
     path = data.store.directory / "images.parquet"
+    if again:  # a node that had sound ones lost them
+        node("two")
+        (node_images(settings, packed).store.directory / path.name).unlink()
     spoilt = bytearray(path.read_bytes())
     spoilt[len(spoilt) // 3] ^= 0xFF
     path.write_bytes(spoilt)
