@@ -5,8 +5,8 @@
 
 Every method gets the same dense network, images, augmented views, teacher and epochs a budget. A run is one method
 with one seed over all budgets; each budget leaves a row in `<out>/rows/` as a Parquet file. Running again does what is
-missing, several processes on one folder share the work, and `--table` only draws what is there: `table.md`,
-`peers.png`. Seeds are of pruning; the dense network is one for all.
+missing, several processes on one folder share the work (`--processes 16` starts them), and `--table` only draws what
+is there: `table.md`, `peers.png`. Seeds are of pruning; the dense network is one for all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import functools
 import os
 import platform
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def main() -> int:
     parser.add_argument("--growth", type=float, default=DescentSettings.growth, help="see DescentSettings")
     parser.add_argument("--views", type=int, default=DescentSettings.views)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--processes", type=int, default=1, help="that share the work; on a GPU best under MPS")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/peers"))
@@ -98,17 +100,27 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not arguments.table:
         results.claim(arguments.out, {name: getattr(arguments, name) for name in SAME})
-        run_all(arguments)
-    results.write(arguments.out, list(METHODS))
+        names = [name for name in arguments.methods.split(";") if name] or list(METHODS)
+        for name in names:
+            if name not in METHODS:
+                sys.exit(f"method '{name}' given; expected one of: " + "; ".join(METHODS))
+        others = [
+            subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--processes", "0"])
+            for _ in range(arguments.processes - 1)
+        ]
+        run_all(arguments, names)
+        codes = [other.wait() for other in others]
+        if any(codes):
+            return 1
+        if others:
+            run_all(arguments, names)  # what waited for another process's widths
+    if arguments.processes:
+        results.write(arguments.out, list(METHODS))
     return 0
 
 
-def run_all(arguments: argparse.Namespace) -> None:
+def run_all(arguments: argparse.Namespace, names: list[str]) -> None:
     """All runs that are asked for, not there yet, and not under way in another process."""
-    names = [name for name in arguments.methods.split(";") if name] or list(METHODS)
-    for name in names:
-        if name not in METHODS:
-            sys.exit(f"method '{name}' given; expected one of: " + "; ".join(METHODS))
     budgets = tuple(sorted((float(text) for text in arguments.budgets.split(",")), reverse=True))
     compute = choose_compute(arguments.device, threads=arguments.threads)
     first, second, third = (float(text) for text in arguments.fractions.split(","))

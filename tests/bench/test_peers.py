@@ -30,7 +30,7 @@ def peers(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peers")
-    done = peers(folder, "--methods", METHODS)
+    done = peers(folder, "--methods", METHODS, "--processes", "2")
     assert done.returncode == 0, done.stderr
     (folder / "printed.txt").write_text(done.stdout)
     return folder
