@@ -24,6 +24,7 @@ from nasprune.errors import NaspruneError, SettingsError
 from nasprune.files import locked, write_bytes
 from nasprune.weights import IMAGENET, SCRATCH
 from sweep.cluster.ray_cluster import DEATHS, as_ours
+from sweep.failure import last_failure
 from sweep.storage.images import images_of, node_images
 from sweep.trial import DENSE, LAST_TRY, run_trial
 
@@ -224,15 +225,14 @@ class Follower(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial goes on from its checkpoint: as often as hosts die, but once only after an error of its own."""
-        reason = "its process or host died"
-        if not isinstance(_error(trial), ray.exceptions.RayActorError):
+        failure = last_failure(trial)
+        if failure.own:
             trial.set_config({**trial.config, LAST_TRY: True})
-            reason = _reason(trial)
-        self.display.say(f"trial {trial.config['trial']} begins again from its checkpoint: {reason}")
+        self.display.say(f"trial {trial.config['trial']} begins again from its checkpoint: {failure.reason}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial's process has died too often."""
-        self._failed(trial.config["trial"], _reason(trial))
+        self._failed(trial.config["trial"], last_failure(trial).reason)
 
     def _failed(self, name: str, reason: str) -> None:
         self.failures[name] = reason
@@ -253,17 +253,3 @@ class Follower(Callback):
         except NaspruneError as error:
             self.error = error
             raise
-
-
-def _error(trial: Any) -> Exception | None:  # noqa: ANN401
-    """What a trial failed with last, as Tune has just written it here; what it copied to its storage may be older."""
-    path = trial.pickled_error_file
-    return None if path is None else cast("Exception", ray.cloudpickle.loads(Path(path).read_bytes()))
-
-
-def _reason(trial: Any) -> str:  # noqa: ANN401
-    """The last line of a failed trial's traceback."""
-    error = _error(trial) or trial.get_error()
-    cause = getattr(error, "cause", None) or error
-    lines = [line for line in str(cause).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(cause).__name__
