@@ -36,6 +36,7 @@ from sweep.settings import StudySettings
 
 prepare_environment()
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # they share two cores with the driver here
+os.environ["RAY_worker_register_timeout_seconds"] = "900"  # noqa: SIM112  # and all 64 start at once
 
 import ray  # noqa: E402  # reads the environment when it is imported
 import sleeping  # noqa: E402
