@@ -94,9 +94,13 @@ def test_a_mistake_of_ours_comes_with_its_traceback(make: Make):
 
 def test_one_that_was_killed_is_followed_by_another(make: Make, tmp_path: Path, caplog):
     tracker = make(writer=WriterProcess)
+    killed: set[int] = set()
     for step in range(1, 201):
         tracker.trial_metrics(f"t{step % 4:03d}", step, {"loss": 1 / step})
         if step in (1, 100):
+            while tracker._writer.pid in killed:  # the next one starts when something is to be told
+                time.sleep(0.05)
+            killed.add(tracker._writer.pid)
             os.kill(tracker._writer.pid, signal.SIGKILL)
     assert tracker.wait(60) or tracker.wait(60)
     assert tracker.undelivered == 0
