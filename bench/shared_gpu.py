@@ -39,8 +39,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")  # a GPU cannot be used in a forked process
+    ways = (False, True) if choose_compute(arguments.device).device.type == "cuda" else (False,)
     for count in sorted({1, arguments.processes}):
-        for recorded in (False, True) if choose_compute(arguments.device).device.type == "cuda" else (False,):
+        for recorded in ways:
             rates: Queue[float] = context.Queue()
             ready = context.Barrier(count)
             processes = [

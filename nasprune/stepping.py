@@ -98,7 +98,7 @@ class Step:
             if self._taken[kind] < _ORDINARY:
                 return self._ordinary(*given)
             if self._taken[kind] == _ORDINARY:
-                return self._watched(*given)
+                return self._watched(given)
             chance = torch.cuda.default_generators[torch.cuda.current_device()]
             before = chance.clone_state()
             try:
@@ -132,20 +132,14 @@ class Step:
         self._optimizer.step()
         return Stepped(loss.detach(), None if mask is None else mask.grad)
 
-    def _watched(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        taught: torch.Tensor | None,
-        mask: torch.Tensor | None,
-    ) -> Stepped:
+    def _watched(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]) -> Stepped:
         """An ordinary step that finds out whether it can be recorded: trying would leave dropout broken where not."""
         before = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                stepped = self._ordinary(images, labels, taught, mask)
+                stepped = self._ordinary(*given)
             finally:
                 torch.cuda.set_sync_debug_mode(before)
         self._graphs = not any("called a synchronizing CUDA operation" in str(each.message) for each in told)

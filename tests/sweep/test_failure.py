@@ -22,7 +22,7 @@ def trial(tmp_path) -> Trial:
 
 def raised() -> RayTaskError:
     """As it reaches Tune from a process whose code raised."""
-    error = DataError("image 7 cannot be read:\nremove it")
+    error = DataError("image 7 cannot be read:\r\nremove it")
     return RayTaskError("run_trial", "".join(traceback.format_exception(error)), error).as_instanceof_cause()
 
 

@@ -35,21 +35,6 @@ def test_it_takes_a_small_share_of_the_time_however_often_it_is_asked(clock, sec
     assert 0.04 * clock.now < seconds * len(done) < 0.06 * clock.now
 
 
-def test_no_rest_is_longer_than_a_minute_however_long_the_work_took(clock):
-    def work() -> None:
-        done.append(clock.now)
-        clock.now += 100
-
-    done: list[float] = []
-    seldom = Seldom(work, clock)
-    seldom.now()
-    seldom.ask()
-    for _ in range(70):
-        clock.now += 1
-        seldom.go_on()
-    assert done == [0, 160]
-
-
 def test_the_last_that_was_asked_is_done_and_nothing_twice(clock):
     done = []
     seldom = Seldom(lambda: done.append(clock.now), clock)
@@ -64,10 +49,11 @@ def test_the_last_that_was_asked_is_done_and_nothing_twice(clock):
     assert len(done) == 1
 
 
-def test_it_goes_on_once_it_has_rested(clock):
+@pytest.mark.parametrize(("seconds", "again"), [(2, 40), (100, 160)])
+def test_it_goes_on_once_it_has_rested_for_a_minute_at_most(clock, seconds, again):
     def work() -> None:
         done.append(clock.now)
-        clock.now += 2
+        clock.now += seconds
 
     done: list[float] = []
     seldom = Seldom(work, clock)
@@ -76,7 +62,7 @@ def test_it_goes_on_once_it_has_rested(clock):
     for _ in range(100):
         clock.now += 1
         seldom.go_on()
-    assert done == [0, 40]
+    assert done == [0, again]
 
 
 def test_work_that_failed_is_not_tried_again_unless_asked(clock):
