@@ -45,7 +45,7 @@ class ScoreRule(Protocol):
     def step(self, gradient: torch.Tensor | None, share: float, done: float) -> torch.Tensor | float:
         """Learn from the loss's gradient (C,) on the last mask, where one was required.
 
-        Returns what `Gradient` adds to the loss, for a wanted `share` of the MACs.
+        Returns the cost-aware loss for a wanted `share` of the MACs, 0 where a rule has none.
         """
         ...
 
