@@ -37,6 +37,8 @@ from sweep.settings import StudySettings
 prepare_environment()
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # they share two cores with the driver here
 os.environ["RAY_worker_register_timeout_seconds"] = "900"  # noqa: SIM112  # and all 64 start at once
+os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  # beside 64 that only wait
+os.environ["REPORTER_UPDATE_INTERVAL_MS"] = "60000"  # what nodes of their own would do: how full their memory is
 
 import ray  # noqa: E402  # reads the environment when it is imported
 import sleeping  # noqa: E402
@@ -46,6 +48,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from sweep import study  # noqa: E402
 from sweep.schedule import Follower  # noqa: E402
 from sweep.searcher import OptunaSearcher  # noqa: E402
+from sweep.showing import Showing  # noqa: E402
 from sweep.tracking.delivery import Delivery  # noqa: E402
 from sweep.tracking.writer_process import WriterProcess  # noqa: E402
 
@@ -55,11 +58,12 @@ PARTS: dict[str, tuple[object, str]] = {
     "suggest": (OptunaSearcher, "suggest"),
     "tell": (OptunaSearcher, "on_trial_complete"),
     "result": (Follower, "on_trial_result"),
-    "show": (study, "write_front"),
+    "begin showing": (Showing, "__init__"),
+    "end showing": (Showing, "end"),
     "say": (Delivery, "say"),
     "deliver": (WriterProcess, "deliver"),
 }
-"""What is timed in the driver, by the word in the table. The writer is the process that tells MLflow."""
+"""What is timed in the driver. The writer is the process that tells MLflow; another one draws the front."""
 
 
 class Recorder:
@@ -191,7 +195,6 @@ def simulate(options: argparse.Namespace) -> None:
     ray.init(address=cluster.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     record = Recorder(out / "rows.jsonl")
     try:
-        warm_up(options.nodes * options.gpus, out.absolute() / "warm")
         record(
             "study", trials=options.trials, seconds=options.seconds, nodes=options.nodes, gpus=options.gpus,
             epochs=options.epochs * len(settings.budgets), budgets=len(settings.budgets), machine=machine(),
@@ -203,21 +206,6 @@ def simulate(options: argparse.Namespace) -> None:
     finally:
         ray.shutdown()
         cluster.shutdown()
-
-
-def warm_up(places: int, folder: Path) -> None:
-    """Start the workers' processes and let them import what trials need: on one machine that takes minutes."""
-
-    def imported() -> None:
-        (folder / f"{sleeping.__name__}-{os.getpid()}").touch()
-        deadline = time.monotonic() + 300
-        while len(list(folder.iterdir())) < places and time.monotonic() < deadline:
-            time.sleep(1.0)  # each in a process of its own
-
-    folder.mkdir()
-    # With a GPU, since Ray keeps processes of GPU work apart; without the limit of calls that ends them after one.
-    task = ray.remote(num_cpus=1, num_gpus=1, max_calls=0)(imported)
-    ray.get([task.remote() for _ in range(places)])
 
 
 def plan(settings: StudySettings) -> list[tuple[float, list[dict[str, Any]]]]:
@@ -296,7 +284,7 @@ def show(out: Path) -> None:
         first, final = part[0], part[-1]
         ended_here = max(1, final["over"] - first["over"])
         spent = {name: [s for row in part[1:] for s in row["spent"].get(name, [])] for name in PARTS}
-        drawn = [s for row in samples[:end] for s in row["spent"]["show"]][-1:]
+        shown = [spent["begin showing"], spent["end showing"]]
         cells = [
             mark,
             f"{idle(trials, max(first['at'], full), min(final['at'], starved), places):.1%}",
@@ -305,8 +293,8 @@ def show(out: Path) -> None:
             milliseconds(spent["suggest"], len(spent["suggest"])),
             milliseconds(spent["tell"], len(spent["tell"])),
             milliseconds(spent["result"], ended_here),
-            milliseconds(drawn, 1),
-            milliseconds(spent["show"], ended_here) or 0,
+            len(shown[1]),
+            milliseconds([s for each in shown for s in each], max(1, len(shown[1]))),
             round(final["writer_rss"] / 1e6),
             round(1000 * (final["writer_cpu"] - first["writer_cpu"]) / ended_here),
             final["waiting"],
@@ -318,7 +306,7 @@ def show(out: Path) -> None:
 
 COLUMNS = (
     "trials over", "idle GPUs", "driver RSS, MB", "driver CPU a trial, ms", "suggest, ms", "tell, ms",
-    "all results of a trial, ms", "front shown once, ms", "a trial, ms", "writer RSS, MB", "writer CPU a trial, ms",
+    "all results of a trial, ms", "front shown, times", "each, ms", "writer RSS, MB", "writer CPU a trial, ms",
     "entries waiting", "load",
 )  # fmt: skip
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     """Run the study that the arguments describe; 0 if every trial came to its end, else 1."""
     settings = parse_settings(arguments).resolved()
-    from sweep.report import table
+    from sweep.report.text import table
     from sweep.study import run_study
 
     console = Console()

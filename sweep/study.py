@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasprune.costing import cost_of
-from nasprune.files import write_json
 from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
-from sweep import report
 from sweep.board import MEASURED, measure_files
 from sweep.cluster.launched import wait_for_nodes
 from sweep.cluster.preflight import check_nodes, versions
 from sweep.cluster.ray_cluster import count_installing, count_nodes, find_places, ray_cluster
 from sweep.display import Display
-from sweep.points import PointsFolder, places_of, volume, volumes_reached
+from sweep.points import PointsFolder, places_of, volumes_reached
 from sweep.polish import polish_front
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
+from sweep.showing import Showing
 from sweep.stopping import BudgetStopper
 from sweep.storage.bucket import Bucket
 from sweep.storage.folder import check_same_images, check_storage, claimed, tracked_name
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from sweep.settings import StudySettings
     from sweep.storage.claim import Claim
 
-FRONT_FILES = ("front.json", "front.png", "front.html")
 OPTUNA = "optuna.db"
 _TOLD = 30.0  # seconds that the last front waits for MLflow, to name every trial's run
 
@@ -154,12 +152,10 @@ def _run(
 
     points, tracked, on_board = PointsFolder(settings.directory, dense), set[str](), set[str]()
 
-    def show() -> None:
+    def show() -> Showing:
         if claim is not None:
             claim.check()
-        write_front(settings, points.front(tracker.run_ids), tracker)
-        for file in FRONT_FILES:
-            storage.store_file(f"{study}/{file}")
+        return Showing(settings, points.front(tracker.run_ids), tracker)
 
     shown = Seldom(show)
 
@@ -179,10 +175,11 @@ def _run(
     def refresh() -> dict[str, Any]:
         """The front as it is on disk now, with every point of it tracked."""
         points.read()
-        shown.now()
         front = points.front(tracker.run_ids)
         track(front["points"])
         display.front(len(points), len(points.best()))
+        shown.ask()
+        shown.go_on()
         return front
 
     def added(name: str) -> None:
@@ -219,16 +216,6 @@ def _run(
         searcher.close()
         shown.finish()
     return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=unfinished)
-
-
-def write_front(settings: StudySettings, front: Mapping[str, Any], tracker: Tracker) -> None:
-    """Write the files of a front, and track them."""
-    paths = [settings.directory / name for name in FRONT_FILES]
-    write_json(paths[0], front)
-    report.picture(front, paths[1])
-    report.write_page(front, paths[2])
-    reached = volume(front["points"], settings.budgets)
-    tracker.front(front, files=paths, note=report.markdown(front), hypervolume=reached)
 
 
 def _check_budgets(settings: StudySettings, data: SceneData) -> LatencyTable | None:

@@ -1,7 +1,7 @@
 """Labelled scenes in, batches out: everything else in this package serves `load`."""
 
+from nasprune.catalog import CATALOG, Catalogued
 from nasprune.data.batches import Augmentation, Batches
-from nasprune.data.catalog import CATALOG, Catalogued
 from nasprune.data.loading import SceneData, load, load_packed
 from nasprune.data.readers import EncodedImage, read_scenes
 from nasprune.data.settings import DATASETS, DataSettings

@@ -10,7 +10,7 @@ from huggingface_hub import get_session, hf_hub_url
 from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import tqdm as hub_tqdm  # type: ignore[attr-defined]  # lazily exported
 
-from nasprune.data.catalog import Catalogued, Hosted
+from nasprune.catalog import Catalogued, Hosted
 from nasprune.errors import DataError
 from nasprune.files import locked, reason
 

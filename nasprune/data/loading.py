@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from nasprune.catalog import CATALOG, Catalogued, check_classes
 from nasprune.data import scenes
 from nasprune.data.batches import Augmentation, Batches
-from nasprune.data.catalog import CATALOG, Catalogued, check_classes
 from nasprune.data.download import download
 from nasprune.data.mapped import MappedImages
 from nasprune.data.published import published_parts

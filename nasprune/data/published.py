@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from nasprune.data.catalog import Catalogued
+from nasprune.catalog import Catalogued
 from nasprune.data.download import fetch
 from nasprune.data.splits import PARTS, Part
 from nasprune.errors import DataError

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from nasprune.data.catalog import CATALOG
+from nasprune.catalog import CATALOG
 from nasprune.data.splits import check_fractions
 from nasprune.errors import SettingsError
 

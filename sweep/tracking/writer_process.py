@@ -11,15 +11,13 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
-import threading
 import traceback
 from dataclasses import asdict
-from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from nasprune.errors import ArtifactError, DataError, NaspruneError, SettingsError
+from sweep import companion
 from sweep.tracking.delivery import RefusedError, StoreAwayError
 from sweep.tracking.outbox import Entry
 from sweep.tracking.writer import Place, Tracked, Writer
@@ -93,18 +91,8 @@ class WriterProcess:
         self._end()
 
     def _start(self) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         try:
-            self._process = subprocess.Popen(
-                # Without the working directory in its path, whose files could pass for packages.
-                [sys.executable, "-P", "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=os.environ | {"PYTHONPATH": path},
-                start_new_session=True,  # a terminal's Ctrl-C is for the driver, which has a last word to say
-            )
+            self._process = companion.start(__name__)
         except OSError as error:
             raise StoreAwayError(f"the process that writes to MLflow cannot be started ({error.strerror})") from error
         self._questions = cast("IO[str]", self._process.stdin)
@@ -177,10 +165,7 @@ def _answers(questions: SimpleQueue[str]) -> None:
 def main() -> None:
     """Be the process."""
     questions: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_answers, args=[questions], daemon=True).start()
-    for line in sys.stdin:
-        questions.put(line)
-    os._exit(0)  # in the middle of anything: whoever asked is gone
+    companion.live(lambda: _answers(questions), questions.put)
 
 
 if __name__ == "__main__":

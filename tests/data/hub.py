@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from nasprune.data.catalog import Hosted
+from nasprune.catalog import Hosted
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 
+from nasprune.catalog import check_classes
 from nasprune.data import CATALOG, PARTS
-from nasprune.data.catalog import check_classes
 from nasprune.data.readers import list_scenes
 from nasprune.errors import DataError
 from tests.data.scene_files import raises_one_line

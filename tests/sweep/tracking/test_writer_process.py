@@ -20,19 +20,13 @@ from sweep.tracking.outbox import Entry
 from sweep.tracking.writer import Tracked
 from sweep.tracking.writer_process import WriterProcess
 from tests.sweep.example_points import write_point
+from tests.sweep.processes import alive
 from tests.sweep.tracking.tracked import Make, everything, whole_study
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
     monkeypatch.setattr(delivery, "_PAUSES", (0.05, 0.05))
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def metrics(*steps: int) -> list[Entry]:

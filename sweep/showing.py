@@ -1,0 +1,56 @@
+"""A study's front as files: written, drawn, stored and tracked, while trials go on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from nasprune.files import write_json
+from sweep.points import volume
+from sweep.report.drawing import Drawing
+from sweep.report.text import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sweep.settings import StudySettings
+    from sweep.tracking.tracker import Tracker
+
+FRONT_FILES = ("front.json", "front.png", "front.html")
+
+
+class Showing:
+    """A front on its way to those who look at it. Begun by writing front.json.
+
+    Args:
+        settings: The study's.
+        front: The content of front.json.
+        tracker: MLflow.
+
+    Raises:
+        DataError: If front.json cannot be written, or drawing cannot begin.
+    """
+
+    def __init__(self, settings: StudySettings, front: Mapping[str, Any], tracker: Tracker) -> None:
+        self._settings, self._tracker = settings, tracker
+        self._paths = [settings.directory / name for name in FRONT_FILES]
+        write_json(self._paths[0], front)
+        self._drawing = Drawing(*self._paths)
+
+    def done(self) -> bool:
+        """Whether it is drawn."""
+        return self._drawing.done()
+
+    def end(self) -> None:
+        """Wait until it is drawn, then store and track the files.
+
+        Raises:
+            NaspruneError: If something of it fails.
+        """
+        self._drawing.end()
+        storage = self._settings.place()
+        for name in FRONT_FILES:
+            storage.store_file(f"{self._settings.study}/{name}")
+        front = json.loads(self._paths[0].read_text())  # as it was drawn: the study's has gone on
+        reached = volume(front["points"], self._settings.budgets)
+        self._tracker.front(front, files=self._paths, note=markdown(front), hypervolume=reached)
