@@ -180,6 +180,7 @@ def simulate(options: argparse.Namespace) -> None:
         "budgets": settings.budgets,
         "seconds": options.seconds / (options.epochs * len(settings.budgets)),
         "jitter": options.jitter,
+        "places": min(options.trials, options.nodes * options.gpus),
         "record": dict(dense.record),
         "files": {
             "model.onnx": small_model(len(data.classes), settings.image_size),

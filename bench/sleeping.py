@@ -15,10 +15,14 @@ from sweep.front import hypervolume
 def sleep_through(config: dict[str, Any], *, study: dict[str, Any]) -> None:
     """Report and write what `sweep.trial.run_trial` does, after sleeping.
 
+    The first trials wait for each other: on one machine their processes take minutes to start, and Tune ends one that
+    starts as soon as another is free.
+
     Args:
         config: Of the trial; its explored settings decide what the points are worth.
         study: `plan`, what to sleep and report: for each budget its epochs; `directory` of the study; `record` and
-            `files` of every point; `budgets`; and for `jitter` a share by which trials differ in length.
+            `files` of every point; `budgets`; for `jitter` a share by which trials differ in length; and `places`, how
+            many trials run at once.
     """
     trial = config["trial"]
     number = int(trial[1:])
@@ -26,6 +30,12 @@ def sleep_through(config: dict[str, Any], *, study: dict[str, Any]) -> None:
     pace = 1 + study["jitter"] * (number * 0.618 % 1 - 0.5)
     luck = sum(value for value in config.values() if isinstance(value, float)) * 7919 % 1
     points = Path(study["directory"]) / "points"
+    if number < study["places"]:
+        there = points.with_name("begun")
+        there.mkdir(parents=True, exist_ok=True)
+        (there / trial).touch()
+        while len(list(there.iterdir())) < study["places"]:
+            time.sleep(1.0)
     slept: list[tuple[float, float]] = []
     ratios: list[float] = []
     accuracies: list[float] = []

@@ -1,4 +1,7 @@
-"""What counts as a trial's failure: its own errors, the second time; hosts and processes may die more often."""
+"""What Tune makes of our trials: which of them fail, and how many wait for their places.
+
+A trial fails with its own errors, the second time; hosts and processes may die more often.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,25 @@ def full(config: dict[str, Any], *, settings: Any, ground: object) -> None:
     raise DataError("cannot write /cache/weights") from OSError(28, "No space left on device")
 
 
+def patient(config: dict[str, Any], *, settings: Any, ground: object) -> None:
+    """Ends once four trials have been suggested, although there is room for one."""
+    import time
+
+    import optuna
+
+    deadline = time.monotonic() + 30
+    while True:
+        study = optuna.load_study(study_name="nasprune", storage=f"sqlite:///{settings.directory}/optuna.db")
+        if len(study.trials) == 4:
+            break
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(study.trials)} trials wait or run")
+        time.sleep(0.2)
+    tune.report(
+        {"finished": True, "point": "p", "points": 1, "hypervolume": 0.5, "went_on": False, "trial": config["trial"]}
+    )
+
+
 def telling(work):
     """A trial that the workers get by value: they need not find these tests."""
 
@@ -70,7 +92,7 @@ class Quiet:
 def run(tmp_path, monkeypatch):
     """Runs trials of some work on a small Ray; gives the follower, what was said, and Optuna's records."""
 
-    def build(work, trials: int):
+    def build(work, trials: int, at_once: int = 1):
         monkeypatch.setattr(schedule, "run_trial", telling(work))
         settings = SimpleNamespace(directory=tmp_path)
         space = next(iter(SPACES.values()))
@@ -80,7 +102,7 @@ def run(tmp_path, monkeypatch):
         follower = Follower(display, Quiet(), lambda _point: None, lambda: None)
         ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         try:
-            places = Places(trial={"CPU": 1.0}, at_once=1, dense={}, device="cpu")
+            places = Places(trial={"CPU": 1.0}, at_once=at_once, dense={}, device="cpu")
             schedule.run_trials(settings, "dense", searcher, BudgetStopper(1, {}), places, follower)
         finally:
             ray.shutdown()
@@ -118,3 +140,10 @@ def test_what_is_wrong_with_a_node_ends_the_study_and_no_trial(run):
     with pytest.raises(SettingsError, match=r"trial t000 cannot go on on node .*: cannot write /cache/weights; mend"):
         run(full, 2)
     assert run.records == ["RUNNING"], "the same command takes it up again"
+
+
+def test_trials_wait_together_for_places_that_a_cluster_may_still_get(run):
+    """What waits is what a launcher starts machines for: one by one they would take minutes each."""
+    _, said = run(patient, 4, at_once=4)
+    assert said == [], "the first that ran waited in vain"
+    assert run.records == ["COMPLETE"] * 4
