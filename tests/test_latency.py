@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from nasprune.coupling import find_coupling
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.latency import LatencyTable, latency_cost, layer_key, measure, read_table
 from nasprune.scores import cut_at_budget
+from tests.system import own
 
 NETWORK = nn.Sequential(
     nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 32, 1, stride=2),
@@ -89,18 +91,9 @@ def test_table_is_read_back_and_bad_ones_are_named(tmp_path):
 
 def test_command_measures_a_network(tmp_path):
     out = tmp_path / "table.json"
-    command = [
-        sys.executable,
-        "-m",
-        "nasprune.latency",
-        "--network",
-        "resnet10",
-        "--classes",
-        "3",
-        "--image-size",
-        "32",
-    ]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "nasprune.latency", "--network", own.NAME, "--classes", "3", "--image-size", "32"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=True, cwd=root)
     assert "ms an image" in done.stdout
     assert read_table(out).threads == 1
     bad = subprocess.run(

@@ -17,13 +17,15 @@ import pytest
 
 from sweep.storage.bucket import MIRRORS, Bucket
 from tests.buckets import KEYS, Server, s3_server
+from tests.system import own
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
-    "--tune-epochs", "1", "--budgets", "0.2,0.5", "--trials", "2",
+    "--tune-epochs", "1", "--growth", "0", "--budgets", "0.2,0.5", "--trials", "2", "--network", own.NAME,
+    "--study", "study",
 )  # fmt: skip
-STUDY = "scenes-resnet10"
+STUDY = "study"
 # A claim of a dead driver runs out sooner, so that a test need not wait for it.
 PROGRAM = """
 from sweep.storage import claim
@@ -48,7 +50,7 @@ def server() -> Iterator[Server]:
 def start(storage: str, mirror: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *SMALL, "--storage", storage, *more],
-        env={**os.environ, **KEYS, MIRRORS: str(mirror)}, cwd=ROOT, text=True,
+        env={**os.environ, **KEYS, MIRRORS: str(mirror), "PYTHONPATH": str(ROOT)}, cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
@@ -131,6 +133,7 @@ def test_nodes_share_nothing_but_the_bucket(server: Server, tmp_path: Path, monk
     """The driver on a node without CPUs, trials on two others, each with a mirror of its own."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     mirrors = [tmp_path / "one", tmp_path / "two"]
     cluster = subprocess.Popen(
         [sys.executable, "-c", NODES, *map(str, mirrors)], text=True, start_new_session=True,
