@@ -14,15 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.system import own
+from tests.system.studies import ROOT, SMALL, STUDY, front_of, runs, sweep
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = (
-    "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
-    "--tune-epochs", "1", "--growth", "0", "--budgets", "0.2,0.5", "--trials", "2", "--board", "none",
-)  # fmt: skip
-OWN = ("--network", own.NAME, "--study", "own")
-STUDY = "scenes-resnet10"
 DESCENDED = ["t000-20pct", "t000-50pct", "t001-20pct", "t001-50pct"]
 
 pytestmark = [
@@ -32,21 +25,6 @@ pytestmark = [
 ]
 
 
-def sweep(storage: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "sweep" / "run.py", *SMALL, "--storage", storage, *more],
-        capture_output=True, text=True, cwd=storage, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
-def runs(storage: Path):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{storage}/mlflow/mlflow.db")
-    experiment = client.get_experiment_by_name("scenes")
-    return client, client.search_runs([experiment.experiment_id])
-
-
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("storage")
@@ -54,10 +32,6 @@ def storage(tmp_path_factory):
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "output.txt").write_text(done.stdout)
     return folder
-
-
-def front_of(storage: Path, study: str = STUDY):
-    return json.loads((storage / study / "front.json").read_text())
 
 
 def test_study_leaves_a_front(storage):
@@ -182,47 +156,6 @@ def test_killed_driver_goes_on(tmp_path, storage):
     _, tracked = runs(tmp_path)
     assert len(tracked) == 3
     assert {run.info.status for run in tracked} == {"FINISHED"}
-
-
-def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path):
-    """With early stopping every trial has a first point, some no second; running again changes nothing."""
-    stopping = (*OWN, "--trials", "5", "--reduction-factor", "8", "--budgets", "0.5,0.2,0.1")
-    done = sweep(tmp_path, *stopping)
-    assert done.returncode == 0, done.stdout + done.stderr
-    front = front_of(tmp_path, "own")
-    visited = {trial: sum(p["trial"] == trial for p in front["points"]) for trial in (f"t{n:03d}" for n in range(5))}
-    assert min(visited.values()) >= 1
-    stopped = {trial for trial, count in visited.items() if count < 3}
-    assert stopped, "a factor of 8 let all five trials go on"
-    assert f"{len(stopped)} of 5 trials were stopped early" in done.stdout
-    import optuna
-
-    study = optuna.load_study(study_name="nasprune", storage=f"sqlite:///{tmp_path / 'own' / 'optuna.db'}")
-    told = {f"t{trial.user_attrs['slot']:03d}": trial.state.name for trial in study.trials}
-    assert told == {trial: "PRUNED" if trial in stopped else "COMPLETE" for trial in visited}
-    again = sweep(tmp_path, *stopping)
-    assert again.returncode == 0, again.stderr
-    assert front_of(tmp_path, "own") == front
-    _, tracked = runs(tmp_path)
-    assert len(tracked) == 6
-    assert {run.info.status for run in tracked} == {"FINISHED"}
-
-
-def test_a_trial_for_each_budget(tmp_path):
-    done = sweep(tmp_path, *OWN, "--mode", "target")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [point["point"] for point in front_of(tmp_path, "own")["points"]] == ["t001-50pct", "t000-20pct"]
-
-
-def test_budgets_of_latency_with_round_widths(tmp_path):
-    done = sweep(tmp_path, *OWN, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (point,) = front_of(tmp_path, "own")["points"]
-    assert point["cost"] == "latency"
-    assert 0 < point["cost_ratio"] <= 0.6
-    assert all(width % 8 == 0 for width in point["widths"].values())
-    table = json.loads((tmp_path / "own" / "latency.json").read_text())
-    assert table["runtime"] == "onnxruntime"
 
 
 CLIENT = """

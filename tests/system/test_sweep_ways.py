@@ -1,0 +1,56 @@
+"""Ways to sweep: with early stopping, a budget a trial, by latency; all with a network of the user's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.system.studies import OWN, front_of, runs, sweep
+
+pytestmark = [
+    pytest.mark.system,
+    # MLflow's client warns of its own loaders and of the interpreter's age; nothing its users can mend.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path):
+    """With early stopping every trial has a first point, some no second; running again changes nothing."""
+    stopping = (*OWN, "--trials", "5", "--reduction-factor", "8", "--budgets", "0.5,0.2,0.1")
+    done = sweep(tmp_path, *stopping)
+    assert done.returncode == 0, done.stdout + done.stderr
+    front = front_of(tmp_path, "own")
+    visited = {trial: sum(p["trial"] == trial for p in front["points"]) for trial in (f"t{n:03d}" for n in range(5))}
+    assert min(visited.values()) >= 1
+    stopped = {trial for trial, count in visited.items() if count < 3}
+    assert stopped, "a factor of 8 let all five trials go on"
+    assert f"{len(stopped)} of 5 trials were stopped early" in done.stdout
+    import optuna
+
+    study = optuna.load_study(study_name="nasprune", storage=f"sqlite:///{tmp_path / 'own' / 'optuna.db'}")
+    told = {f"t{trial.user_attrs['slot']:03d}": trial.state.name for trial in study.trials}
+    assert told == {trial: "PRUNED" if trial in stopped else "COMPLETE" for trial in visited}
+    again = sweep(tmp_path, *stopping)
+    assert again.returncode == 0, again.stderr
+    assert front_of(tmp_path, "own") == front
+    _, tracked = runs(tmp_path)
+    assert len(tracked) == 6
+    assert {run.info.status for run in tracked} == {"FINISHED"}
+
+
+def test_a_trial_for_each_budget(tmp_path):
+    done = sweep(tmp_path, *OWN, "--mode", "target")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [point["point"] for point in front_of(tmp_path, "own")["points"]] == ["t001-50pct", "t000-20pct"]
+
+
+def test_budgets_of_latency_with_round_widths(tmp_path):
+    done = sweep(tmp_path, *OWN, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (point,) = front_of(tmp_path, "own")["points"]
+    assert point["cost"] == "latency"
+    assert 0 < point["cost_ratio"] <= 0.6
+    assert all(width % 8 == 0 for width in point["widths"].values())
+    table = json.loads((tmp_path / "own" / "latency.json").read_text())
+    assert table["runtime"] == "onnxruntime"
