@@ -8,7 +8,8 @@ training images, forward and backward, so it does not depend on what else the ma
 the front, and the best of many points on them is too good to be true, the more points the more so: the hypervolume to
 compare is that of the same points on test images. `--replay` adds what other factors would have done with the trials of
 the sweeps without early stopping, in 1,000 random orders, and what whole trials reach for the same work: where settings
-hardly differ, a smaller sweep does as well as one that is stopped.
+hardly differ, a smaller sweep does as well as one that is stopped. It also prints the rank correlations of trials'
+validation accuracies at one budget with those at the others: where they are 0, stopping is blind.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas
 import sqlalchemy
 from optuna.trial import TrialState
 
@@ -73,6 +75,16 @@ def main() -> None:
         whole = [in_whole_trials(study, shares[0]) for study, shares in zip(studies, stopped, strict=True)]
         means = [statistics.mean(column) for shares in (stopped, whole) for column in zip(*shares, strict=True)]
         print(f"| {factor:g} | {means[0]:.0%} | {' | '.join(f'{mean:.2%}' for mean in means[1:])} |", flush=True)
+    if arguments.replay:
+        for study in studies:
+            print(f"\n{study.name}\n{rank_correlations(study)}")
+
+
+def rank_correlations(study: Path) -> pandas.DataFrame:
+    """Spearman's, of validation accuracies at each budget with those at each other, over whole trials."""
+    points = pandas.DataFrame(json.loads((study / "front.json").read_text())["points"])
+    accuracies = points.pivot_table("val_accuracy", "trial", "budget").sort_index(axis=1, ascending=False)
+    return accuracies.rank().corr().round(2)
 
 
 def replayed(study: Path, factor: float, orders: int = 1000) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import platform
@@ -37,8 +38,8 @@ from sweep.settings import StudySettings
 prepare_environment()
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # they share two cores with the driver here
 os.environ["RAY_worker_register_timeout_seconds"] = "900"  # noqa: SIM112  # and all 64 start at once
-os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  # beside 64 that only wait
-os.environ["REPORTER_UPDATE_INTERVAL_MS"] = "60000"  # what nodes of their own would do: how full their memory is
+os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  # or 64 more would start, for tasks to come
+os.environ["REPORTER_UPDATE_INTERVAL_MS"] = "60000"  # how full a node is: with nodes of their own it costs them
 
 import ray  # noqa: E402  # reads the environment when it is imported
 import sleeping  # noqa: E402
@@ -85,11 +86,10 @@ class Meter:
 
     Args:
         record: Where to.
-        points: The study's points.
     """
 
-    def __init__(self, record: Recorder, points: Path) -> None:
-        self._record, self._points = record, points
+    def __init__(self, record: Recorder) -> None:
+        self._record = record
         self._spent: dict[str, list[float]] = {name: [] for name in PARTS}
         self._over = 0
         self._writer = -1
@@ -201,7 +201,7 @@ def simulate(options: argparse.Namespace) -> None:
             epochs=options.epochs * len(settings.budgets), budgets=len(settings.budgets), machine=machine(),
             commit=commit(),
         )  # fmt: skip
-        with Meter(record, settings.directory / "points"), (out / "terminal.txt").open("w") as terminal:
+        with Meter(record), (out / "terminal.txt").open("w") as terminal:
             study.run_study(settings, Console(file=terminal, force_terminal=options.live, width=120))
         record("end")
     finally:
@@ -303,6 +303,11 @@ def show(out: Path) -> None:
         ]
         print(f"| {' | '.join(map(str, cells))} |")
         before = mark
+    print(f"\nmost entries waiting: {max(row['waiting'] for row in samples)}; processor time a trial, ms, by tenths:")
+    marks = [next(row for row in samples if row["over"] >= len(whole) * tenth // 10) for tenth in range(1, 11)]
+    for name, key in (("driver", "cpu"), ("writer", "writer_cpu")):
+        costs = [(b[key] - a[key]) / max(1, b["over"] - a["over"]) for a, b in itertools.pairwise(marks)]
+        print(f"{name}: {', '.join(f'{1000 * cost:.0f}' for cost in costs)}")
 
 
 COLUMNS = (

@@ -17,15 +17,9 @@ import pytest
 
 from sweep.storage.bucket import MIRRORS, Bucket
 from tests.buckets import KEYS, Server, s3_server
-from tests.system import own
+from tests.system.studies import OWN, ROOT, SMALL
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = (
-    "--scenes-per-class", "20", "--image-size", "32", "--dense-epochs", "2", "--search-epochs", "2",
-    "--tune-epochs", "1", "--growth", "0", "--budgets", "0.2,0.5", "--trials", "2", "--network", own.NAME,
-    "--study", "study",
-)  # fmt: skip
-STUDY = "study"
+STUDY = "own"
 # A claim of a dead driver runs out sooner, so that a test need not wait for it.
 PROGRAM = """
 from sweep.storage import claim
@@ -49,7 +43,7 @@ def server() -> Iterator[Server]:
 
 def start(storage: str, mirror: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *SMALL, "--storage", storage, *more],
+        [sys.executable, "-c", PROGRAM, *SMALL, *OWN, "--board", "front", "--storage", storage, *more],
         env={**os.environ, **KEYS, MIRRORS: str(mirror), "PYTHONPATH": str(ROOT)}, cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
