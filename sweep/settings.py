@@ -18,7 +18,8 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
-from sweep.space import EXPLORABLE, SPACES, Range, SearchSpace
+from sweep.given import augmentation_given, search_given
+from sweep.space import SPACES, SearchSpace
 from sweep.storage.address import check_address, is_address
 from sweep.storage.bucket import open_storage
 
@@ -54,7 +55,20 @@ class StudySettings:
         default=(0.7, 0.1, 0.2), metadata=_help("train, validation and test shares of a stratified split")
     )
     scenes_per_class: int = field(default=100, metadata=_help("images a class that scenes generates"))
-    network: str = field(default="resnet10", metadata=_help("resnet10, resnet18, resnet34, resnet50, vgg16, vgg16_bn"))
+    augmentation: tuple[str, ...] = field(
+        default=(),
+        metadata=_help(
+            "of training images, comma-separated KEY=VALUE of flips and transposes (yes or no), shift and jitter "
+            "(shares): what differs from the default, as flips=no,transposes=no for scenes that have an up"
+        ),
+    )
+    network: str = field(
+        default="resnet10",
+        metadata=_help(
+            "a classification network of torchvision (resnet18, resnet34, vgg16_bn, ...), resnet10, timm:NAME, or "
+            "package.module:function, yours"
+        ),
+    )
     head: str = field(default="original", metadata=_help("original, or pooled for VGG without its linear layers"))
     weights: str = field(default="scratch", metadata=_help("scratch, imagenet, or a safetensors file"))
     budgets: tuple[float, ...] = field(
@@ -85,6 +99,12 @@ class StudySettings:
     growth: float = field(
         default=0.5,
         metadata=_help("epochs of search and tuning at a budget b are multiplied by (1 / b) to this power; 0 to 1"),
+    )
+    views: int = field(
+        default=DescentSettings.views,
+        metadata=_help(
+            "augmented views of each image that descents learn from; the dense network answers once for each"
+        ),
     )
     polish_epochs: int = field(
         default=0, metadata=_help("epochs of further tuning for points that end on the front; 0 for none", free=True)
@@ -228,6 +248,7 @@ class StudySettings:
             network=NetworkSettings(network=self.network, head=self.head, classes=classes, image_size=self.image_size),
             training=TrainingSettings(epochs=self.dense_epochs, learning_rate=self.dense_learning_rate),
             batch_size=self.batch_size,
+            augmentation=augmentation_given(self.augmentation),
             weights=self.weights,
             seed=self.seed,
         )
@@ -246,7 +267,7 @@ class StudySettings:
 
         Those that are explored but not given have the recommended value, or what is closest to it in their range.
         """
-        fixed, ranges = self._given()
+        fixed, ranges = search_given(self.search)
         recommended = {key: range_.nearest(getattr(SearchSettings(), key)) for key, range_ in ranges.items()}
         search = SearchSettings(**{**recommended, **explored, **fixed, "epochs": self.search_epochs})
         for key in (*fixed, *ranges):
@@ -261,7 +282,9 @@ class StudySettings:
             growth=self.growth,
             cost=cast("CostKind", self.cost),
             round_to=self.round_to,
+            views=self.views,
             batch_size=self.batch_size,
+            augmentation=augmentation_given(self.augmentation),
         )
 
     def steps(self, budgets: Iterable[float]) -> int:
@@ -272,35 +295,9 @@ class StudySettings:
     def space(self) -> SearchSpace:
         """What the study explores: all that makes a difference and is not fixed."""
         search = self.descent_settings({}).search
-        fixed, ranges = self._given()
+        fixed, ranges = search_given(self.search)
         space = dataclasses.replace(SPACES[search.learn], **ranges)
         return space.without({*fixed, *(set(space.explored()) - search.used)})
-
-    def _given(self) -> tuple[dict[str, Any], dict[str, Range]]:
-        """The search settings that the user gave: values, and ranges to explore."""
-        known = {f.name: f for f in dataclasses.fields(SearchSettings)}
-        fixed: dict[str, Any] = {}
-        ranges: dict[str, Range] = {}
-        for given in self.search:
-            key, separator, value = given.partition("=")
-            if not separator or key not in known or key == "epochs":
-                allowed = ", ".join(name for name in known if name != "epochs")
-                raise SettingsError(f"search setting '{given}' given; expected KEY=VALUE with KEY one of {allowed}")
-            if key in fixed or key in ranges:
-                raise SettingsError(f"search setting '{key}' given twice; expected it once")
-            default: Any = known[key].default
-            try:
-                if ":" in value and key in EXPLORABLE:
-                    ranges[key] = Range.parsed(value)
-                else:
-                    fixed[key] = type(default)(value)
-            except ValueError as error:
-                wanted = f"a number for {key}" + (", or LOW:HIGH" if key in EXPLORABLE else "")
-                raise SettingsError(f"search setting '{given}' given; expected {wanted}") from error
-        for key, range_ in ranges.items():
-            for end in (range_.low, range_.high):  # must be what the search takes
-                dataclasses.replace(SearchSettings(), **cast("dict[str, Any]", {key: end}))
-        return fixed, ranges
 
     def polish_settings(self) -> DescentSettings:
         """The same, to polish a point."""
@@ -327,6 +324,7 @@ _LEAST: dict[str, float] = {
     "dense_epochs": 1,
     "search_epochs": 0,
     "tune_epochs": 1,
+    "views": 1,
     "polish_epochs": 0,
     "batch_size": 2,
     "scenes_per_class": 10,

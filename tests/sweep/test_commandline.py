@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nasprune.data.augment import Augmentation
 from nasprune.errors import SettingsError
 from sweep.commandline import command, parse_settings
 from sweep.settings import StudySettings, check_same_study, fields
@@ -17,7 +18,7 @@ FLAGS = {
     "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
     "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "growth", "dense_learning_rate",
     "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost", "latency_table", "round_to",
-    "board", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+    "augmentation", "views", "board", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
 }  # fmt: skip
 
 
@@ -91,6 +92,15 @@ def test_a_setting_that_is_not_explored_by_default_can_be():
     assert "distillation_temperature" not in StudySettings().space().explored()
     explored = StudySettings(search=("distillation_temperature=1:8",)).space().explored()
     assert explored["distillation_temperature"] == Range(low=1, high=8)
+
+
+def test_augmentation_is_that_of_the_dense_network_and_of_the_descents():
+    settings = StudySettings(augmentation=("flips=no", "shift=0.25"), views=7, polish_epochs=1)
+    expected = Augmentation(flips=False, transposes=True, shift=0.25)
+    for given in (settings.dense_settings(2), settings.descent_settings({}), settings.polish_settings()):
+        assert given.augmentation == expected
+    assert settings.descent_settings({}).views == 7
+    assert StudySettings().dense_settings(2).augmentation == Augmentation()
 
 
 def test_only_what_changes_results_must_stay_in_a_resumed_study():

@@ -1,0 +1,71 @@
+"""Flags that are lists of KEY=VALUE: settings of the search, with ranges to explore, and of the augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, cast
+
+from nasprune.data.augment import Augmentation
+from nasprune.errors import SettingsError
+from nasprune.search import SearchSettings
+from sweep.space import EXPLORABLE, Range
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+
+def search_given(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Range]]:
+    """The search settings that are fixed, KEY=VALUE, and those to explore between bounds, KEY=LOW:HIGH.
+
+    Raises:
+        SettingsError: if a key is unknown or given twice, or a value is not of its kind.
+    """
+    # Epochs have a flag of their own.
+    fields = dataclasses.fields(SearchSettings)
+    known: dict[str, Any] = {field.name: field.default for field in fields if field.name != "epochs"}
+    fixed: dict[str, Any] = {}
+    ranges: dict[str, Range] = {}
+    for key, value in _assignments("search", pairs, known):
+        try:
+            if ":" in value and key in EXPLORABLE:
+                ranges[key] = Range.parsed(value)
+            else:
+                fixed[key] = type(known[key])(value)
+        except ValueError as error:
+            wanted = f"a number for {key}" + (", or LOW:HIGH" if key in EXPLORABLE else "")
+            raise SettingsError(f"search setting '{key}={value}' given; expected {wanted}") from error
+    for key, range_ in ranges.items():
+        for end in (range_.low, range_.high):  # must be what the search takes
+            dataclasses.replace(SearchSettings(), **cast("dict[str, Any]", {key: end}))
+    return fixed, ranges
+
+
+def augmentation_given(pairs: Sequence[str]) -> Augmentation:
+    """The augmentation, with these of its settings changed.
+
+    Raises:
+        SettingsError: if a key is unknown or given twice, or a value is not of its kind.
+    """
+    known: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Augmentation)}
+    changed: dict[str, Any] = {}
+    for key, value in _assignments("augmentation", pairs, known):
+        yes_or_no = isinstance(known[key], bool)
+        try:
+            changed[key] = {"yes": True, "no": False}[value] if yes_or_no else float(value)
+        except (KeyError, ValueError) as error:
+            wanted = "yes or no" if yes_or_no else "a number"
+            raise SettingsError(f"augmentation setting '{key}={value}' given; expected {wanted} for {key}") from error
+    return Augmentation(**changed)
+
+
+def _assignments(what: str, pairs: Sequence[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Keys, each known and once, and their values."""
+    seen = set()
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or key not in known:
+            raise SettingsError(f"{what} setting '{pair}' given; expected KEY=VALUE with KEY one of {', '.join(known)}")
+        if key in seen:
+            raise SettingsError(f"{what} setting '{key}' given twice; expected it once")
+        seen.add(key)
+        yield key, value
