@@ -13,6 +13,16 @@ from sweep.space import EXPLORABLE, Range
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+_ELSEWHERE = ("epochs",)
+"""What has a flag of its own."""
+
+
+def shown(settings: SearchSettings | Augmentation) -> str:
+    """Settings as they could be given here."""
+    values = {key: value for key, value in dataclasses.asdict(settings).items() if key not in _ELSEWHERE}
+    words = {key: ("no", "yes")[value] if isinstance(value, bool) else value for key, value in values.items()}
+    return ", ".join(f"{key}={value}" for key, value in words.items())
+
 
 def search_given(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Range]]:
     """The search settings that are fixed, KEY=VALUE, and those to explore between bounds, KEY=LOW:HIGH.
@@ -20,9 +30,8 @@ def search_given(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Range]
     Raises:
         SettingsError: if a key is unknown or given twice, or a value is not of its kind.
     """
-    # Epochs have a flag of their own.
     fields = dataclasses.fields(SearchSettings)
-    known: dict[str, Any] = {field.name: field.default for field in fields if field.name != "epochs"}
+    known: dict[str, Any] = {field.name: field.default for field in fields if field.name not in _ELSEWHERE}
     fixed: dict[str, Any] = {}
     ranges: dict[str, Range] = {}
     for key, value in _assignments("search", pairs, known):
@@ -62,7 +71,7 @@ def _assignments(what: str, pairs: Sequence[str], known: Collection[str]) -> Ite
     """Keys, each known and once, and their values."""
     seen = set()
     for pair in pairs:
-        key, separator, value = pair.partition("=")
+        key, separator, value = pair.strip().partition("=")
         if not separator or key not in known:
             raise SettingsError(f"{what} setting '{pair}' given; expected KEY=VALUE with KEY one of {', '.join(known)}")
         if key in seen:

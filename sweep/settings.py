@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nasprune.data import DataSettings
+from nasprune.data.augment import Augmentation
 from nasprune.dense import DenseSettings
 from nasprune.descent import DescentSettings
 from nasprune.errors import SettingsError
@@ -18,7 +19,7 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH
-from sweep.given import augmentation_given, search_given
+from sweep.given import augmentation_given, search_given, shown
 from sweep.space import SPACES, SearchSpace
 from sweep.storage.address import check_address, is_address
 from sweep.storage.bucket import open_storage
@@ -58,8 +59,8 @@ class StudySettings:
     augmentation: tuple[str, ...] = field(
         default=(),
         metadata=_help(
-            "of training images, comma-separated KEY=VALUE of flips and transposes (yes or no), shift and jitter "
-            "(shares): what differs from the default, as flips=no,transposes=no for scenes that have an up"
+            "changes to that of training images, comma-separated KEY=VALUE, as flips=no,transposes=no for scenes that "
+            f"have an up; by default {shown(Augmentation())}"
         ),
     )
     network: str = field(
@@ -116,7 +117,7 @@ class StudySettings:
         default=(),
         metadata=_help(
             "search settings, comma-separated: KEY=VALUE fixes one, as learn=gradient, and KEY=LOW:HIGH says where to "
-            "explore it, as weight_learning_rate=0.003:0.3"
+            f"explore it, as weight_learning_rate=0.003:0.3; recommended are {shown(SearchSettings())}"
         ),
     )
     board: str = field(

@@ -10,7 +10,9 @@ import pytest
 
 from nasprune.data.augment import Augmentation
 from nasprune.errors import SettingsError
+from nasprune.search import SearchSettings
 from sweep.commandline import command, parse_settings
+from sweep.given import augmentation_given, search_given, shown
 from sweep.settings import StudySettings, check_same_study, fields
 from sweep.space import Range
 
@@ -18,7 +20,8 @@ FLAGS = {
     "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
     "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "growth", "dense_learning_rate",
     "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost", "latency_table", "round_to",
-    "augmentation", "views", "board", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+    "augmentation", "views", "board", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial",
+    "gpus_per_trial",
 }  # fmt: skip
 
 
@@ -101,6 +104,15 @@ def test_augmentation_is_that_of_the_dense_network_and_of_the_descents():
         assert given.augmentation == expected
     assert settings.descent_settings({}).views == 7
     assert StudySettings().dense_settings(2).augmentation == Augmentation()
+
+
+def test_help_shows_what_can_be_given_here():
+    assert augmentation_given(shown(Augmentation(flips=False, shift=0.25)).split(",")) == Augmentation(
+        flips=False, shift=0.25
+    )
+    fixed, ranges = search_given(shown(SearchSettings(ramp=0.4)).split(","))
+    assert SearchSettings(**fixed) == SearchSettings(ramp=0.4)
+    assert not ranges
 
 
 def test_only_what_changes_results_must_stay_in_a_resumed_study():
