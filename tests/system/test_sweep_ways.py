@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.system import own
 from tests.system.studies import OWN, front_of, runs, sweep
 
 pytestmark = [
@@ -46,7 +47,8 @@ def test_a_trial_for_each_budget(tmp_path):
 
 
 def test_budgets_of_latency_with_round_widths(tmp_path):
-    done = sweep(tmp_path, *OWN, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
+    by_latency = ("--network", own.WIDE, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
+    done = sweep(tmp_path, *OWN, *by_latency)
     assert done.returncode == 0, done.stdout + done.stderr
     (point,) = front_of(tmp_path, "own")["points"]
     assert point["cost"] == "latency"
