@@ -79,7 +79,7 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
         if kind.startswith("tuple"):
             items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
             items = [item for item in items if item != ""]
-            return tuple(float(item) for item in items) if "float" in kind else tuple(str(i) for i in items)
+            return tuple(float(item) for item in items) if "float" in kind else tuple(str(i).strip() for i in items)
         if kind.startswith("int"):
             if isinstance(value, str | int) and not isinstance(value, bool):
                 return int(value)

@@ -71,7 +71,7 @@ def _assignments(what: str, pairs: Sequence[str], known: Collection[str]) -> Ite
     """Keys, each known and once, and their values."""
     seen = set()
     for pair in pairs:
-        key, separator, value = pair.strip().partition("=")
+        key, separator, value = pair.partition("=")
         if not separator or key not in known:
             raise SettingsError(f"{what} setting '{pair}' given; expected KEY=VALUE with KEY one of {', '.join(known)}")
         if key in seen:

@@ -107,12 +107,16 @@ def test_augmentation_is_that_of_the_dense_network_and_of_the_descents():
 
 
 def test_help_shows_what_can_be_given_here():
-    assert augmentation_given(shown(Augmentation(flips=False, shift=0.25)).split(",")) == Augmentation(
-        flips=False, shift=0.25
-    )
-    fixed, ranges = search_given(shown(SearchSettings(ramp=0.4)).split(","))
+    given = parse_settings(["--augmentation", shown(Augmentation(flips=False, shift=0.25))])
+    assert augmentation_given(given.augmentation) == Augmentation(flips=False, shift=0.25)
+    fixed, ranges = search_given(shown(SearchSettings(ramp=0.4)).split(", "))
     assert SearchSettings(**fixed) == SearchSettings(ramp=0.4)
     assert not ranges
+
+
+def test_spaces_between_values_change_nothing():
+    spaced = parse_settings(["--augmentation", "flips=no, shift=0.25", "--budgets", "0.5, 0.1"])
+    assert spaced == parse_settings(["--augmentation", "flips=no,shift=0.25", "--budgets", "0.5,0.1"])
 
 
 def test_only_what_changes_results_must_stay_in_a_resumed_study():
