@@ -325,7 +325,6 @@ _LEAST: dict[str, float] = {
     "dense_epochs": 1,
     "search_epochs": 0,
     "tune_epochs": 1,
-    "views": 1,
     "polish_epochs": 0,
     "batch_size": 2,
     "scenes_per_class": 10,

@@ -117,7 +117,7 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--augmentation", "shift=far"), "augmentation setting 'shift=far' given; expected a number for shift"),
         (("--augmentation", "shift=0.9"), "augmentation shift 0.9: give a share of the side"),
         (("--augmentation", "shift=0,shift=0.1"), "augmentation setting 'shift' given twice"),
-        (("--views", "0"), "views 0 given; expected at least 1"),
+        (("--views", "0"), "0 views given; expected at least 1"),
         (("--weights", "/nowhere/w.safetensors"), "weights '/nowhere/w.safetensors' given"),
         (("--device", "tpu"), "device 'tpu' given"),
         (("--tracking-uri", "http://127.0.0.1:9/"), "tracking URI 'http://127.0.0.1:9' given"),
