@@ -183,25 +183,26 @@ class _TorchPruner:
 def thinner(bench: Bench) -> Iterator[Pruned]:
     """A control: the same architecture, thinner by one factor everywhere, from scratch with the teacher.
 
-    It gets as many epochs as the dense network and the whole descent down to the budget together.
+    It gets as many epochs as the dense network and the whole descent down to the budget together. The least budget,
+    which is done soonest, comes first.
     """
     coupling = bench.down.coupling
     # By rank within its group: every group keeps the same share.
     ranks = torch.cat([torch.arange(group.size) / group.size for group in coupling.groups])
-    for place, budget in enumerate(bench.budgets):
+    for budget in reversed(bench.budgets):
         cut = cut_at_budget(-ranks, coupling.group_of, macs_cost(coupling), budget)
-        epochs = bench.dense_epochs + bench.epochs * (place + 1)
-        yield _from_scratch(bench, coupling.widths(cut.kept), budget, epochs)
+        yield _from_scratch(bench, coupling.widths(cut.kept), budget)
 
 
 def same_widths(bench: Bench) -> Iterator[Pruned]:
     """A control: the widths that our descent found, from scratch, for as many epochs as `thinner` gets."""
-    for place, budget in enumerate(bench.budgets):
-        epochs = bench.dense_epochs + bench.epochs * (place + 1)
-        yield _from_scratch(bench, bench.found(budget), budget, epochs)
+    for budget in reversed(bench.budgets):
+        yield _from_scratch(bench, bench.found(budget), budget)
 
 
-def _from_scratch(bench: Bench, widths: dict[str, int], budget: float, epochs: int) -> Pruned:
+def _from_scratch(bench: Bench, widths: dict[str, int], budget: float) -> Pruned:
+    spent = [sum(bench.descent(grown=True).settings.epochs(above)) for above in bench.budgets if above >= budget]
+    epochs = bench.dense_epochs + sum(spent)
     network = build(network_settings(bench.down.dense.record), seed=bench.down.seed)
     coupling = bench.down.coupling
     derived = derive(network, coupling, coupling.first_channels(widths))

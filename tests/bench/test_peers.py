@@ -61,9 +61,10 @@ def test_work_is_counted_in_passes_of_the_dense_network(out):
     assert descent[1]["dense_passes"] == pytest.approx(4 * ratios[0] + (3 + 1 / 3) * ratios[1] + 4 / 3)
     plain = by["Taylor over cost, one shot", 0.1]
     assert plain["dense_passes"] == pytest.approx(1 + (4 + 1 / 3) * plain["macs_ratio"] + 4 / 3)
-    control = by["same widths, from scratch", 0.5]
-    assert control["widths"] == descent[0]["widths"]
-    assert control["dense_passes"] == pytest.approx((5 + 1 / 3) * control["macs_ratio"] + 5 / 3)  # as dense and it
+    for budget, epochs in ((0.5, 1 + 2), (0.1, 1 + 2 + 6)):  # the dense network's and the descent's down to it
+        control = by["same widths, from scratch", budget]
+        assert control["widths"] == by["descent", budget]["widths"]
+        assert control["dense_passes"] == pytest.approx((epochs + 1 / 3) * control["macs_ratio"] + epochs / 3)
 
 
 def test_table_and_picture_are_made_of_the_rows(out):
