@@ -18,6 +18,7 @@ from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep import promote
 from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
+from sweep.tracking.writer import Writer
 from tests.sweep.example_points import SIDE, write_point
 
 ROOT = Path(promote.__file__).parent.parent
@@ -33,7 +34,8 @@ Promote = Callable[..., int]
 @pytest.fixture
 def study(storage: Path) -> Path:
     """A finished, tracked study of three points; the last is not on its front."""
-    tracker = Tracker(study="s", dataset="scenes", storage=storage, outbox=storage / "s" / "outbox", params={})
+    outbox = storage / "s" / "outbox"
+    tracker = Tracker(study="s", dataset="scenes", storage=storage, outbox=outbox, params={}, writer=Writer)
     points = []
     for seed, (point, changes) in enumerate(RECORDS.items()):
         directory = write_point(storage / "s", point, seed=seed, **changes)
