@@ -26,9 +26,9 @@ QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
 def shipped(tmp_path_factory):
     """The command run on a dense network of small scenes."""
     folder = tmp_path_factory.mktemp("shipping")
-    data = load(DataSettings(dataset="scenes", image_size=32, scenes_per_class=40), folder / "data")
+    data = load(DataSettings(dataset="scenes", image_size=32, scenes_per_class=25), folder / "data")
     network = NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32)
-    settings = DenseSettings(network=network, training=TrainingSettings(epochs=8), batch_size=16)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=5), batch_size=16)
     dense = obtain_dense(folder / "dense", settings, data, choose_compute("cpu"))
     command = [sys.executable, "-m", "nasprune.shipping", str(dense.directory), "--data-dir", str(folder / "data")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -86,16 +87,18 @@ def test_running_again_does_only_what_is_missing(out):
     assert len(changed) <= 1  # the method that had lost a row ran again over its budgets
 
 
-def test_rows_of_another_experiment_are_refused(out):
-    done = peers(out, "--tune-epochs", "3")
-    assert done.returncode == 1
-    assert "holds rows made with tune_epochs 2" in done.stderr
-
-
-def test_an_unknown_method_is_named(out):
-    done = peers(out, "--methods", "guess")
-    assert done.returncode == 1
-    assert done.stderr.startswith("method 'guess' given; expected one of: descent;")
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (("--tune-epochs", "3"), "holds rows made with tune_epochs 2"),
+        (("--methods", "guess"), "^method 'guess' given; expected one of: descent;"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(out, monkeypatch, wrong, expected):
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    monkeypatch.setattr(sys, "argv", ["peers.py", *TINY, "--out", str(out), *wrong])
+    with pytest.raises(SystemExit, match=expected):
+        importlib.import_module("peers").main()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch_pruning") is None, reason="torch-pruning is not installed")
