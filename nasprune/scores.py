@@ -57,12 +57,12 @@ def cut_at_budget(
         place = _places(order, group_of, groups)
     else:
         place = _places(order, group_of, groups) // blocks.to(order.device)[group_of]
-        scores = _block_means(scores, group_of, place)
+        scores = _block_means(scores, group_of, place, cost.sizes.long())
         # By the block's score; the sort is stable, so that blocks of equal scores stay apart by group and place.
         by_block = torch.argsort(place * groups + group_of, stable=True)
         order = by_block[torch.argsort(scores[by_block], descending=True, stable=True)]
     first = place == 0
-    order = torch.cat([order[first[order]], order[~first[order]]])
+    order = order[torch.argsort((~first[order]).byte(), stable=True)]
     if blocks is not None:
         name = (place * groups + group_of)[order]
         ends[:-1] = name[1:] != name[:-1]
@@ -74,10 +74,15 @@ def cut_at_budget(
     kept[order] = numbers <= count
     # Half-way between the worst that stays on its own merit and the best that goes.
     ranked = scores[order]
-    last = ranked[count - 1]
-    following = ranked[count.clamp(max=len(order) - 1)]
+    last = _at(ranked, count - 1)
+    following = _at(ranked, count.clamp(max=len(order) - 1))
     threshold = torch.where(count == len(order), last - 1, (last + following) / 2)
-    return Cut(kept=kept, threshold=threshold, cost=costs[count - 1])
+    return Cut(kept=kept, threshold=threshold, cost=_at(costs, count - 1))
+
+
+def _at(values: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """The value at a 0-d place; an index in brackets would wait for it."""
+    return values.gather(0, place[None])[0]
 
 
 def _places(order: torch.Tensor, group_of: torch.Tensor, groups: int) -> torch.Tensor:
@@ -94,9 +99,10 @@ def _running_counts(group_of: torch.Tensor, groups: int) -> torch.Tensor:
     return here.cumsum(1)
 
 
-def _block_means(scores: torch.Tensor, group_of: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """(C,) for every channel the mean score of its block."""
-    sizes = torch.nn.functional.one_hot(group_of).sum(0)
+def _block_means(
+    scores: torch.Tensor, group_of: torch.Tensor, place: torch.Tensor, sizes: torch.Tensor
+) -> torch.Tensor:
+    """(C,) for every channel the mean score of its block, in groups of so many channels (G,)."""
     index = (sizes.cumsum(0) - sizes)[group_of] + place
     total = torch.zeros(len(scores), dtype=torch.float64, device=scores.device)
     count = torch.zeros_like(total)

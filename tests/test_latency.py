@@ -17,6 +17,7 @@ from nasprune.errors import ArtifactError, SettingsError
 from nasprune.latency import LatencyTable, latency_cost, layer_key, measure, read_table
 from nasprune.scores import cut_at_budget
 from tests.system import own
+from tests.waiting import without_values
 
 NETWORK = nn.Sequential(
     nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 32, 1, stride=2),
@@ -73,6 +74,9 @@ def test_budget_of_latency_is_kept():
     cost = latency_cost(COUPLING, written(lambda i, o: 1.0 * i * o + 5))
     cut = cut_at_budget(torch.rand(COUPLING.channels), COUPLING.group_of, cost, 0.5)
     assert float(cut.cost) <= 0.5 * cost.full
+    scores, group_of = torch.rand(COUPLING.channels), COUPLING.group_of
+    with without_values():
+        cut_at_budget(scores, group_of, cost, 0.5)
 
 
 def test_table_is_read_back_and_bad_ones_are_named(tmp_path):

@@ -13,6 +13,7 @@ from nasprune.coupling import find_coupling
 from nasprune.errors import SettingsError
 from nasprune.scores import block_sizes, check_budget, cut_at_budget, soft_mask, straight_through_mask
 from nasprune.surgery import derive
+from tests.waiting import without_values
 
 NETWORK = nn.Sequential(
     nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 9, 3), nn.BatchNorm2d(9), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
@@ -62,6 +63,16 @@ def test_smaller_budgets_keep_subsets(scores, one, other):
 
 def test_the_whole_budget_keeps_everything():
     assert bool(cut_at_budget(torch.randn(16), COUPLING.group_of, COST, 1.0).kept.all())
+
+
+@pytest.mark.parametrize("round_to", [1, 4])
+def test_the_threshold_waits_for_no_value(round_to):
+    """A GPU that has to answer stands still until the next kernel is sent to it."""
+    scores, group_of, blocks = torch.randn(16), COUPLING.group_of, block_sizes(COUPLING, round_to)
+    with without_values():
+        cut = cut_at_budget(scores, group_of, COST, 0.5, blocks)
+    assert cut.kept.shape == (16,)
+    assert cut.threshold.shape == cut.cost.shape == ()
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, 1.5, float("nan"), LEAST * 0.99])

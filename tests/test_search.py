@@ -20,6 +20,7 @@ from nasprune.progress import Session
 from nasprune.score_rules import Gradient, Saliency
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings, search
+from tests.waiting import without_values
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
 USELESS = [1, 4, 5, 10]
@@ -176,3 +177,18 @@ def test_saliency_averages_what_the_masks_say(network):
 def test_settings_that_make_no_sense_are_refused(settings, word):
     with pytest.raises(SettingsError, match=word):
         SearchSettings(**settings)
+
+
+@pytest.mark.parametrize("scale", ["global", "uniform"])
+@pytest.mark.parametrize("kind", [Saliency, Gradient])
+def test_scores_learn_without_waiting_for_a_value(network, kind, scale):
+    """A step of the search is then as fast on a GPU as what it computes, not as the way there and back."""
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    cost, group_of, importance = macs_cost(coupling), coupling.group_of, torch.rand(coupling.channels)
+    scaling = Scaling(coupling, cost, scale, 1.0)
+    rule = gradient(network) if kind is Gradient else Saliency(importance, scaling, window=10, until=1.0)
+    with without_values():
+        scores = scaling(rule.scores.detach())
+        mask = rule.mask(cut_at_budget(scores, group_of, cost, 0.5), 0.1)
+        rule.step(torch.ones_like(mask), 0.5, 0.1)
+        assert rule.scores.shape == (coupling.channels,)
