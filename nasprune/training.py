@@ -166,10 +166,11 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the cumulative average
         norm.train()
     with torch.no_grad(), compute.autocast():
-        for images, _ in batches.epoch(epoch):
+        for number, (images, _) in enumerate(batches.epoch(epoch), 1):
+            for norm in norms:
+                norm.momentum = 1 / number  # the cumulative average; torch's own waits for its counter in every layer
             network(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -179,9 +180,10 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
 def evaluate(network: nn.Module, batches: EpochBatches) -> float:
     """Accuracy in 0..1 on all images of `batches`, in float32."""
     network.eval()
-    right = seen = 0
+    right: torch.Tensor | int = 0
+    seen = 0
     with torch.inference_mode():
         for images, labels in batches.epoch(0):
-            right += int((network(images).argmax(1) == labels).sum())
+            right = right + (network(images).argmax(1) == labels).sum()
             seen += len(labels)
-    return right / seen
+    return int(right) / seen

@@ -20,7 +20,7 @@ from nasprune.progress import Session
 from nasprune.score_rules import Gradient, Saliency
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings, search
-from tests.waiting import without_values
+from tests.waiting import Waits, without_values
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
 USELESS = [1, 4, 5, 10]
@@ -192,3 +192,15 @@ def test_scores_learn_without_waiting_for_a_value(network, kind, scale):
         mask = rule.mask(cut_at_budget(scores, group_of, cost, 0.5), 0.1)
         rule.step(torch.ones_like(mask), 0.5, 0.1)
         assert rule.scores.shape == (coupling.channels,)
+
+
+@pytest.mark.parametrize("learn", ["saliency", "gradient", "frozen"])
+def test_a_search_waits_once_an_epoch(network, lessons, learn):
+    """For the loss that it reports; not at every step."""
+
+    def waits(epochs: int) -> int:
+        with Waits() as counted:
+            searched(network, lessons, epochs=epochs, learn=learn)
+        return counted.count
+
+    assert waits(3) - waits(2) == 1

@@ -10,8 +10,10 @@ from torch import nn
 
 from nasprune.compute import choose_compute
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.lessons import Lessons
 from nasprune.progress import Progress, Session, State
-from nasprune.training import TrainingSettings, distillation_loss, evaluate, one_cycle, recalibrate
+from nasprune.training import TrainingSettings, distillation_loss, evaluate, fit, one_cycle, recalibrate
+from tests.waiting import Waits
 
 COMPUTE = choose_compute("cpu")
 
@@ -66,6 +68,26 @@ def test_accuracy_counts_every_image_once():
     images = torch.eye(4).reshape(4, 4, 1, 1)
     batches = Given((images[:3], torch.tensor([0, 1, 1])), (images[3:], torch.tensor([3])))
     assert evaluate(network, batches) == 0.75
+
+
+@pytest.mark.parametrize("work", ["fit", "recalibrate", "evaluate"])
+def test_nothing_waits_for_a_value_between_batches(work):
+    """A GPU computes a batch while the processor tells it of the next."""
+
+    def waits(count):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        batches = Given(*((torch.randn(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1])) for _ in range(count)))
+        with Waits() as counted:
+            if work == "fit":
+                settings = TrainingSettings(epochs=1)
+                fit(network, Lessons(batches, COMPUTE), settings, COMPUTE, phase="p", seed=0, session=Session())
+            elif work == "recalibrate":
+                recalibrate(network, batches, COMPUTE)
+            else:
+                evaluate(network, batches)
+        return counted.count
+
+    assert waits(2) == waits(5)
 
 
 def stepper(network, optimizer):

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_DEPENDS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 def without_values() -> FakeTensorMode:
     """Inside, tensors have shapes alone: what asks for a value, or for a shape that depends on one, raises."""
     return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often a value is asked for, or a shape that depends on one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        depends = bool(_DEPENDS & set(func.tags))
+        if func is torch.ops.aten.index.Tensor:  # by numbers it gives what it was asked for, by a mask what is true
+            depends = any(index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += depends
+        return func(*args, **(kwargs or {}))
