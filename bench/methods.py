@@ -32,6 +32,7 @@ class Bench:
     Attributes:
         down: The dense network, its data, lessons and seed.
         budgets: Falling shares of its MACs.
+        missing: Those of them that no row is there for; a method that goes from budget to budget visits all.
         search_epochs: Of methods that search.
         tune_epochs: Of methods that search; the others get both.
         grown_epochs: Of search and of tuning at full width, in descents whose epochs grow as budgets fall.
@@ -41,6 +42,7 @@ class Bench:
 
     down: Descent
     budgets: tuple[float, ...]
+    missing: tuple[float, ...]
     search_epochs: int
     tune_epochs: int
     grown_epochs: tuple[int, int]
@@ -109,7 +111,7 @@ def searched(
 
     def run(bench: Bench) -> Iterator[Pruned]:
         down = bench.descent(grown=grown, **search)
-        for budgets in [bench.budgets] if iterative else [(budget,) for budget in bench.budgets]:
+        for budgets in [bench.budgets] if iterative else [(budget,) for budget in bench.missing]:
             yield from down.through(budgets, bench.session)
 
     return run
@@ -123,7 +125,7 @@ def torch_pruning(importance: str, scope: str, *, iterative: bool) -> Callable[[
 
     def run(bench: Bench) -> Iterator[Pruned]:
         pruner = _TorchPruner(bench.start(), importance, scope, bench)
-        for budget in bench.budgets:
+        for budget in bench.budgets if iterative else bench.missing:
             pruned = bench.finish(pruner.within(budget * bench.down.dense.record["macs"]), budget)
             if iterative:
                 pruner = _TorchPruner(copy.deepcopy(pruned.network), importance, scope, bench)
@@ -189,14 +191,14 @@ def thinner(bench: Bench) -> Iterator[Pruned]:
     coupling = bench.down.coupling
     # By rank within its group: every group keeps the same share.
     ranks = torch.cat([torch.arange(group.size) / group.size for group in coupling.groups])
-    for budget in reversed(bench.budgets):
+    for budget in reversed(bench.missing):
         cut = cut_at_budget(-ranks, coupling.group_of, macs_cost(coupling), budget)
         yield _from_scratch(bench, coupling.widths(cut.kept), budget)
 
 
 def same_widths(bench: Bench) -> Iterator[Pruned]:
     """A control: the widths that our descent found, from scratch, for as many epochs as `thinner` gets."""
-    for budget in reversed(bench.budgets):
+    for budget in reversed(bench.missing):
         yield _from_scratch(bench, bench.found(budget), budget)
 
 

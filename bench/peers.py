@@ -12,6 +12,7 @@ is there: `table.md`, `peers.png`. Seeds are of pruning; the dense network is on
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import os
 import platform
@@ -144,6 +145,7 @@ def run_all(arguments: argparse.Namespace, names: list[str]) -> None:
         bench = Bench(
             down=descent_from(dense, data, settings, compute, seed=seed),
             budgets=budgets,
+            missing=budgets,
             search_epochs=arguments.search_epochs,
             tune_epochs=arguments.tune_epochs,
             grown_epochs=(arguments.grown_search_epochs, arguments.grown_tune_epochs),
@@ -156,23 +158,25 @@ def run_all(arguments: argparse.Namespace, names: list[str]) -> None:
 
 def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
     """One method with one seed, unless it is done or under way."""
-    if all(results.path(out, name, bench.down.seed, budget).exists() for budget in bench.budgets):
-        return
+    seed = bench.down.seed
     if name.startswith("same widths") and not all(
-        results.path(out, "descent", bench.down.seed, budget).exists() for budget in bench.budgets
+        results.path(out, "descent", seed, budget).exists() for budget in bench.budgets
     ):
-        print(f"{name}, seed {bench.down.seed}: left out until its descent is there", flush=True)
+        print(f"{name}, seed {seed}: left out until its descent is there", flush=True)
         return
-    lock = FileLock(results.path(out, name, bench.down.seed, 0).with_suffix(".lock"), timeout=0)
+    lock = FileLock(results.path(out, name, seed, 0).with_suffix(".lock"), timeout=0)
     try:
         lock.acquire()
     except Timeout:
         return
     try:
+        missing = tuple(budget for budget in bench.budgets if not results.path(out, name, seed, budget).exists())
+        if not missing:
+            return
         began, macs = time.process_time(), float(bench.down.dense.record["macs"])
         views = 0
         before = macs
-        for pruned in METHODS[name].run(bench):
+        for pruned in METHODS[name].run(dataclasses.replace(bench, missing=missing)):
             search, tune = meter.take()
             if not METHODS[name].iterative:
                 before, views = macs, 0
@@ -185,7 +189,7 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
             row = row_of(name, bench, pruned, passes=passes, seconds=time.process_time() - began)
             results.keep(out, row)
             print(
-                f"{name:50} seed {bench.down.seed} {pruned.budget:5.0%}: cut {pruned.recalibrated_val_accuracy:.1%}, "
+                f"{name:50} seed {seed} {pruned.budget:5.0%}: cut {pruned.recalibrated_val_accuracy:.1%}, "
                 f"validation {pruned.val_accuracy:.1%}, test {pruned.test_accuracy:.1%}, {row['seconds']:.0f} s",
                 flush=True,
             )
