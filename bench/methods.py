@@ -144,7 +144,9 @@ class _TorchPruner:
         network.zero_grad()
         if importance == "taylor":
             for images, labels in bench.down.lessons.batches.epoch(0):
-                F.cross_entropy(network(images), labels).backward()
+                with bench.down.compute.forward_pass():
+                    logits = network(images)
+                F.cross_entropy(logits.float(), labels).backward()
         self._gradients = [parameter.grad for parameter in network.parameters()]
         self._macs: dict[float, int] = {}
 

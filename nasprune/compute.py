@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from nasprune.errors import SettingsError
+from nasprune.pointwise import PickedPixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +29,12 @@ class Compute:
         """Move a network here, its convolutions in the channels-last layout that batches come in."""
         return network.to(self.device).to(memory_format=torch.channels_last)
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """The context of training's forward passes."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+    @contextmanager
+    def forward_pass(self) -> Iterator[None]:
+        """The context of forward passes that gradients may follow."""
+        guard = PickedPixels() if self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16), guard:
+            yield
 
 
 def choose_compute(device: str = "auto", *, threads: int | None = None) -> Compute:

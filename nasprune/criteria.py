@@ -47,7 +47,7 @@ def taylor(network: nn.Module, coupling: Coupling, batches: EpochBatches, comput
     mask = torch.ones(coupling.channels, device=compute.device, requires_grad=True)
     total = torch.zeros(coupling.channels, device=compute.device)
     for images, labels in batches.epoch(seed):
-        with compute.autocast():
+        with compute.forward_pass():
             logits = masked(images, mask)
         (gradient,) = torch.autograd.grad(F.cross_entropy(logits.float(), labels), mask)
         total += gradient**2

@@ -124,7 +124,7 @@ class Step:
         mask: torch.Tensor | None,
     ) -> Stepped:
         self._optimizer.zero_grad(set_to_none=True)
-        with self._compute.autocast():
+        with self._compute.forward_pass():
             logits = self._forward(images) if mask is None else self._forward(images, mask)
         loss = self._loss(logits, labels, taught)
         loss.backward()  # type: ignore[no-untyped-call]
