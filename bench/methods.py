@@ -17,6 +17,7 @@ from nasprune.cost import macs_cost, measured_macs
 from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, Pruned
 from nasprune.networks import build
+from nasprune.pointwise import right_gradients
 from nasprune.progress import Progress, Session
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings
@@ -144,9 +145,8 @@ class _TorchPruner:
         network.zero_grad()
         if importance == "taylor":
             for images, labels in bench.down.lessons.batches.epoch(0):
-                with bench.down.compute.forward_pass():
-                    logits = network(images)
-                F.cross_entropy(logits.float(), labels).backward()
+                with right_gradients(network.parameters()):
+                    F.cross_entropy(network(images), labels).backward()
         self._gradients = [parameter.grad for parameter in network.parameters()]
         self._macs: dict[float, int] = {}
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from nasprune.errors import SettingsError
-from nasprune.pointwise import PickedPixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +27,9 @@ class Compute:
         """Move a network here, its convolutions in the channels-last layout that batches come in."""
         return network.to(self.device).to(memory_format=torch.channels_last)
 
-    @contextmanager
-    def forward_pass(self) -> Iterator[None]:
-        """The context of forward passes that gradients may follow."""
-        guard = PickedPixels() if self.device.type == "cpu" else nullcontext()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16), guard:
-            yield
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context of training's forward passes."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
 
 def choose_compute(device: str = "auto", *, threads: int | None = None) -> Compute:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.masking import MaskedNetwork
+from nasprune.pointwise import right_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +47,9 @@ def taylor(network: nn.Module, coupling: Coupling, batches: EpochBatches, comput
     masked = MaskedNetwork(network, coupling)
     mask = torch.ones(coupling.channels, device=compute.device, requires_grad=True)
     total = torch.zeros(coupling.channels, device=compute.device)
+    right = right_gradients(network.parameters())
     for images, labels in batches.epoch(seed):
-        with compute.forward_pass():
+        with compute.autocast(), right:
             logits = masked(images, mask)
         (gradient,) = torch.autograd.grad(F.cross_entropy(logits.float(), labels), mask)
         total += gradient**2

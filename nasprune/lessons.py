@@ -80,6 +80,6 @@ class Lessons:
     def _ask(self, images: torch.Tensor) -> torch.Tensor:
         assert self.teacher is not None  # noqa: S101 (for the type checker)
         self.teacher.eval()
-        with torch.no_grad(), self._compute.forward_pass():
+        with torch.no_grad(), self._compute.autocast():
             logits: torch.Tensor = self.teacher(images)
         return logits.float()

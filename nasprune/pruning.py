@@ -113,7 +113,8 @@ def prune(
     )  # fmt: skip
     measured += [] if validation is None else [_accuracy(derived, validation, compute.device)]
     return Report(
-        network=derived.eval(),
+        # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
+        network=derived.eval().to(memory_format=torch.contiguous_format),
         widths=coupling.widths(cut.kept),
         whole=coupling.whole,
         macs=(macs_cost(coupling).full, macs_cost(coupling.after(cut.kept)).full),

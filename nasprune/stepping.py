@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
+from nasprune.pointwise import right_gradients
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,6 +63,7 @@ class Step:
     ) -> None:
         self._forward, self._loss, self._optimizer, self._clip, self._compute = forward, loss, optimizer, clip, compute
         self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self._right = right_gradients(self._weights)
         self._graphs = graphs and compute.device.type == "cuda"
         self._taken: dict[object, int] = {}
         self._captured: dict[object, _Captured] = {}
@@ -124,7 +127,7 @@ class Step:
         mask: torch.Tensor | None,
     ) -> Stepped:
         self._optimizer.zero_grad(set_to_none=True)
-        with self._compute.forward_pass():
+        with self._compute.autocast(), self._right:
             logits = self._forward(images) if mask is None else self._forward(images, mask)
         loss = self._loss(logits, labels, taught)
         loss.backward()  # type: ignore[no-untyped-call]

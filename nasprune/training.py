@@ -167,7 +167,7 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
-    with torch.no_grad(), compute.forward_pass():
+    with torch.no_grad(), compute.autocast():
         for number, (images, _) in enumerate(batches.epoch(epoch), 1):
             for norm in norms:
                 norm.momentum = 1 / number  # the cumulative average; torch's own waits for its counter in every layer

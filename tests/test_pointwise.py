@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from nasprune.compute import Compute
+from nasprune.pointwise import right_gradients
+from nasprune.stepping import Step
+from nasprune.training import TrainingSettings, sgd
 
 CPU = Compute(device=torch.device("cpu"), bfloat16=False)
 
@@ -24,7 +30,7 @@ def test_gradients_of_a_narrow_downsampling_layer(threads, given):
     torch.manual_seed(given)
     layer = nn.Conv2d(given, 10, 1, stride=2, bias=False).to(memory_format=torch.channels_last)
     x = torch.randn(32, given, 12, 12).contiguous(memory_format=torch.channels_last).requires_grad_()
-    with CPU.forward_pass():
+    with right_gradients(layer.parameters()):
         y = layer(x)
     slope = torch.randn_like(y)
     y.backward(slope)
@@ -50,6 +56,23 @@ def test_gradients_of_a_narrow_downsampling_layer(threads, given):
 )
 def test_layers_make_what_they_make_elsewhere(more):
     layer, x = nn.Conv2d(4, 6, **more).double(), torch.randn(2, 4, 9, 9, dtype=torch.float64)
-    with CPU.forward_pass():
+    with right_gradients(layer.parameters()):
         guarded = layer(x)
     assert torch.allclose(guarded, layer(x))
+
+
+def test_a_network_learns_from_right_gradients(threads):
+    """Steps in float32 end where those in float64 do, which another library takes."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).to(memory_format=torch.channels_last)
+    twin = copy.deepcopy(network).double()
+    images, labels = torch.randn(32, 3, 12, 12), torch.randint(8, (32,))
+    for each, x in ((network, images), (twin, images.double())):
+        settings = TrainingSettings(epochs=1, learning_rate=0.1)
+        step = Step(each, lambda y, z, _: F.cross_entropy(y, z), sgd(each, settings), clip=5.0, compute=CPU)
+        for _ in range(5):
+            step(x.contiguous(memory_format=torch.channels_last), labels, rate=0.1)
+    pairs = zip(network.parameters(), twin.parameters(), strict=True)
+    assert all(torch.allclose(one.double(), other, atol=1e-5) for one, other in pairs)

@@ -53,6 +53,7 @@ def test_prune_gives_a_smaller_network_that_still_works(trained):
     assert result.macs[1] <= 0.2 * result.macs[0]
     assert result.params[1] < result.params[0] == sum(value.numel() for value in trained.parameters())
     assert result.network(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
+    assert all(weight.stride() == torch.empty(weight.shape).stride() for weight in result.network.parameters())
     assert set(result.widths) == {"0", "3"}
     assert result.whole == {"8": "it makes the network's output"}
     assert result.accuracy[0] == 1.0
