@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+
+from nasprune.instead import Instead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from torch import nn
 
@@ -54,7 +56,8 @@ class MaskedNetwork:
             return cast("torch.Tensor", functional_call(self.network, weights, (images,)))
         padded = torch.cat([mask, mask.new_ones(1)])
         norms = {name: self.network.get_parameter(name) * 1 for name in self._normed}  # tensors to know them by
-        with _MaskedLayerNorms({id(norms[name]): padded[at] for name, at in self._normed.items()}):
+        masks = {id(norms[name]): padded[at] for name, at in self._normed.items()}
+        with Instead(F.layer_norm, functools.partial(_layer_norm, masks)):
             return cast("torch.Tensor", functional_call(self.network, {**weights, **norms}, (images,)))
 
     def weights(self, mask: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -66,38 +69,21 @@ class MaskedNetwork:
         }
 
 
-class _MaskedLayerNorms(TorchFunctionMode):
-    """Inside, layer norms whose weight is known here weigh their statistics by a mask (C,)."""
-
-    def __init__(self, masks: dict[int, torch.Tensor]) -> None:
-        super().__init__()
-        self._masks = masks
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        if func is F.layer_norm:
-            return self._layer_norm(*args, **(kwargs or {}))  # type: ignore[arg-type]
-        return func(*args, **(kwargs or {}))
-
-    def _layer_norm(
-        self,
-        x: torch.Tensor,
-        normalized_shape: list[int],
-        weight: torch.Tensor | None = None,
-        bias: torch.Tensor | None = None,
-        eps: float = 1e-5,
-    ) -> torch.Tensor:
-        mask = self._masks.get(id(weight))
-        if mask is None or weight is None:
-            return F.layer_norm(x, normalized_shape, weight, bias, eps)
-        x, mask = x.to(weight.dtype), mask.to(weight.dtype)
-        count = mask.sum()
-        centred = x - (x * mask).sum(-1, keepdim=True) / count
-        variance = (centred.square() * mask).sum(-1, keepdim=True) / count
-        normed: torch.Tensor = centred * torch.rsqrt(variance + eps) * weight
-        return normed if bias is None else normed + bias
+def _layer_norm(
+    masks: Mapping[int, torch.Tensor],
+    x: torch.Tensor,
+    normalized_shape: list[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> torch.Tensor:
+    """A layer norm whose statistics are weighed by the mask (C,) that is known for its weight, by `id`."""
+    mask = masks.get(id(weight))
+    if mask is None or weight is None:
+        return F.layer_norm(x, normalized_shape, weight, bias, eps)
+    x, mask = x.to(weight.dtype), mask.to(weight.dtype)
+    count = mask.sum()
+    centred = x - (x * mask).sum(-1, keepdim=True) / count
+    variance = (centred.square() * mask).sum(-1, keepdim=True) / count
+    normed: torch.Tensor = centred * torch.rsqrt(variance + eps) * weight
+    return normed if bias is None else normed + bias

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from torch.overrides import TorchFunctionMode
+
+from nasprune.instead import Instead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 _BLOCK = 16  # input channels that the library takes at once: 16 with AVX-512, 8 with AVX2
 
@@ -26,27 +27,12 @@ def right_gradients(weights: Iterable[torch.Tensor]) -> AbstractContextManager[o
     Args:
         weights: All that the passes use; where none is of such a layer nothing changes.
     """
-    concerned = any(weight.device.type == "cpu" and _few(weight) for weight in weights)
-    return _PickedPixels() if concerned else nullcontext()
+    concerned = any(weight.device.type == "cpu" and _narrow(weight) for weight in weights)
+    return Instead(torch.conv2d, _conv2d) if concerned else nullcontext()
 
 
-def _few(weight: torch.Tensor) -> bool:
+def _narrow(weight: torch.Tensor) -> bool:
     return weight.shape[2:] == (1, 1) and weight.shape[1] < _BLOCK
-
-
-class _PickedPixels(TorchFunctionMode):
-    """Takes the place of `torch.conv2d`."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        if func is torch.conv2d:
-            return _conv2d(*args, **(kwargs or {}))  # type: ignore[arg-type]
-        return func(*args, **(kwargs or {}))
 
 
 def _conv2d(
@@ -59,6 +45,6 @@ def _conv2d(
     groups: int = 1,
 ) -> torch.Tensor:
     down, along = (stride, stride) if isinstance(stride, int) else (stride[0], stride[-1])
-    if groups == 1 and _few(weight) and max(down, along) > 1 and padding in (0, (0, 0), [0, 0], "valid"):
+    if groups == 1 and _narrow(weight) and max(down, along) > 1 and padding in (0, (0, 0), [0, 0], "valid"):
         input, stride = input[..., ::down, ::along], 1  # noqa: A001
     return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)

@@ -267,7 +267,7 @@ def test_dense_network_is_trained_once(folder, data, dense):
     ],
 )
 def test_whole_way_for_every_network(tmp_path, data, name, head):
-    """Laws 3 and 6 at their smallest: one epoch of everything, and the files read back."""
+    """Laws 3, 5 and 6 at their smallest: one epoch of everything, twice, and the files read back."""
     network = NetworkSettings(network=name, head=head, classes=len(data.classes), image_size=32)
     training = TrainingSettings(epochs=1, learning_rate=0.01)
     dense_settings = DenseSettings(network=network, training=training, batch_size=42)
@@ -275,6 +275,7 @@ def test_whole_way_for_every_network(tmp_path, data, name, head):
     settings = DescentSettings(search=SearchSettings(epochs=1), tuning=training, batch_size=42)
     first = run(dense, data, settings=settings)
     assert first.macs_ratio <= 0.3
+    assert same(first, run(dense, data, settings=settings))
     keys = ("network", "head", "dataset", "classes", "image_size", "statistics", "data", "provenance")
     record = {**{key: dense.record[key] for key in keys}, "point": "p", **first.measures()}
     write_artifact(tmp_path / "p", first.network, record)
