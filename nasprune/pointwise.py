@@ -18,11 +18,12 @@ _BLOCK = 16  # input channels that the library takes at once: 16 with AVX-512, 8
 def right_gradients(weights: Iterable[torch.Tensor]) -> AbstractContextManager[object]:
     """The context of forward passes whose gradients are to be right; it may be entered again and again.
 
-    Where images lie channels-last and input channels are fewer than a block, the gradient that oneDNN gives to the
-    weights of a strided 1x1 convolution is wrong with several threads, and with one it overwrites memory it does not
-    own (uxlfoundation/oneDNN#6035; seen with torch 2.15 on AVX2). Every residual network has such layers, and few
-    channels is what pruning makes of them. Inside, such a layer picks its pixels first and has no stride: the same
-    sums, which the library works out in another way.
+    Where images lie channels-last and input channels are fewer than a block, oneDNN works out the gradient of the
+    weights of a strided 1x1 convolution in memory that is too small (uxlfoundation/oneDNN#6035; seen with torch 2.15):
+    with AVX2 the process dies with one thread, and the gradient is wrong with more; with AVX-512, in float32 and
+    bfloat16, the process dies where the batch is no multiple of the threads. Every residual network has such layers,
+    and few channels is what pruning makes of them. Inside, such a layer picks its pixels first and has no stride: the
+    same sums, which the library works out in another way.
 
     Args:
         weights: All that the passes use; where none is of such a layer nothing changes.
