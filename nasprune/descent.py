@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nasprune.artifact import Artifact, network_settings
 from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.costing import COSTS, CostKind, cost_of
-from nasprune.data.batches import Augmentation
+from nasprune.data.augment import Augmentation, symmetries
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.lessons import Lessons
 from nasprune.networks import count_parameters, couple
@@ -45,7 +45,7 @@ class DescentSettings:
             the same multiply-adds, with 0 the same epochs.
         cost: What budgets are shares of: "macs", "params", or "latency" by a table of the target machine's.
         round_to: Widths are multiples of it, or whole.
-        views: How many augmented views of each image there are in all, see `Lessons`.
+        views: How many augmented views of each image the dense network is asked about, see `Lessons`.
         batch_size: Images a step, in search and tuning.
         augmentation: Of training images.
     """
@@ -55,7 +55,7 @@ class DescentSettings:
     growth: float = 0.5
     cost: CostKind = "macs"
     round_to: int = 1
-    views: int = 24
+    views: int = 12
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -273,7 +273,7 @@ def descent_from(
     return Descent(
         dense=dense,
         data=data,
-        lessons=Lessons(train, compute, teacher, views=settings.views),
+        lessons=Lessons(train, compute, teacher, views=settings.views, symmetries=symmetries(settings.augmentation)),
         settings=settings,
         compute=compute,
         seed=seed,

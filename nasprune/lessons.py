@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from nasprune.data.augment import Symmetry, turned
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -36,11 +38,15 @@ class Lessons:
     epoch again (the search and the tuning of every budget of a descent) gets its answers from memory: 4 bytes
     a class and image. With a small student the teacher would else be most of the work.
 
+    Views that come again come turned another way. The teacher, which was trained on scenes from all sides, is taken to
+    say of them what it said before; so eight times as many views cost it nothing.
+
     Args:
         batches: Augmented training batches.
         compute: Device and precision.
         teacher: The trained dense network, on that device; None serves labels only.
         views: How many epoch numbers have views of their own; then they come again. None: all.
+        symmetries: Ways to turn them, one each time they come, the first way first.
         remember: Whether an epoch's number fixes its views, so that the teacher need not be asked again.
     """
 
@@ -51,11 +57,13 @@ class Lessons:
         teacher: nn.Module | None = None,
         *,
         views: int | None = None,
+        symmetries: Sequence[Symmetry] = ((False, False, False),),
         remember: bool = True,
     ) -> None:
         self.batches = batches
         self.teacher = teacher
         self.views = views
+        self._symmetries = symmetries
         self._remember = remember
         self._compute = compute
         self._answers: dict[int, list[torch.Tensor]] = {}
@@ -66,16 +74,13 @@ class Lessons:
 
     def epoch(self, number: int) -> Iterator[Lesson]:
         """Serve every image once, as `Batches.epoch` does."""
-        number = number if self.views is None else number % self.views
-        if self.teacher is None:
-            for images, labels in self.batches.epoch(number):
-                yield images, labels, None
-            return
-        known = self._answers.setdefault(number, []) if self._remember else []
-        for index, (images, labels) in enumerate(self.batches.epoch(number)):
-            if index == len(known):
+        again, view = (0, number) if self.views is None else divmod(number, self.views)
+        symmetry = self._symmetries[again % len(self._symmetries)]
+        known = self._answers.setdefault(view, []) if self._remember else []
+        for index, (images, labels) in enumerate(self.batches.epoch(view)):
+            if self.teacher is not None and index == len(known):
                 known.append(self._ask(images))
-            yield images, labels, known[index]
+            yield turned(images, symmetry), labels, known[index] if self.teacher is not None else None
 
     def _ask(self, images: torch.Tensor) -> torch.Tensor:
         assert self.teacher is not None  # noqa: S101 (for the type checker)

@@ -104,7 +104,7 @@ class StudySettings:
     views: int = field(
         default=DescentSettings.views,
         metadata=_help(
-            "augmented views of each image that descents learn from; the dense network answers once for each"
+            "augmented views of each image that the dense network is asked about; they come again turned another way"
         ),
     )
     polish_epochs: int = field(

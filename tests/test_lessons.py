@@ -8,7 +8,7 @@ from torch import nn
 
 from nasprune.compute import Compute
 from nasprune.data import DataSettings, load
-from nasprune.data.batches import Augmentation
+from nasprune.data.augment import Augmentation, symmetries, turned
 from nasprune.lessons import Lessons
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
@@ -57,6 +57,21 @@ def test_after_its_views_an_epoch_shows_the_first_again(batches):
     assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
     for early, late in zip(epochs[:2], epochs[2:], strict=True):
         assert all(torch.equal(a[0], b[0]) and torch.equal(a[2], b[2]) for a, b in zip(early, late, strict=True))
+
+
+def test_views_come_again_turned_with_the_same_answers(batches):
+    teacher = Counting()
+    ways = symmetries(Augmentation())
+    lessons = Lessons(batches, COMPUTE, teacher, views=2, symmetries=ways)
+    first = list(lessons.epoch(1))
+    asked = teacher.asked
+    for again, way in enumerate(ways * 2):
+        epoch = list(lessons.epoch(1 + 2 * again))
+        for (x, labels, answers), (y, _, said) in zip(first, epoch, strict=True):
+            assert torch.equal(turned(x, way), y)
+            assert torch.equal(answers, said)
+            assert len(labels) == len(y)
+    assert teacher.asked == asked
 
 
 def test_an_epoch_that_was_left_early_is_answered_in_full(batches):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasprune.data.augment import Augmentation, augment
+from nasprune.data.augment import Augmentation, augment, symmetries, turned
 from nasprune.errors import SettingsError
 from tests.data.scene_files import raises_one_line
 
@@ -29,7 +29,7 @@ def augmented(images, seed=0, **settings):
     return augment(images, Augmentation(**{**NOTHING, **settings}), generator)
 
 
-def symmetries(image):
+def pictures(image):
     """(3, S, S) -> the eight pictures a square tile can make."""
     flat = [image.rot90(turns, (1, 2)) for turns in range(4)]
     return [*flat, *(one.transpose(1, 2) for one in flat)]
@@ -54,15 +54,15 @@ def test_nothing_asked_for_changes_nothing_but_the_scale():
 
 def test_flips_and_transposes_are_the_eight_symmetries_each_as_likely():
     result = augmented(one_in(1600), flips=True, transposes=True)
-    counts = np.bincount(found_in(symmetries(augmented(one_in(1))[0]), result), minlength=8)
+    counts = np.bincount(found_in(pictures(augmented(one_in(1))[0]), result), minlength=8)
     assert (np.abs(counts - 200) < 5 * np.sqrt(200)).all()
 
 
 def test_flips_alone_are_four_and_transposes_alone_two():
     plain = augmented(one_in(1))[0]
-    assert len(set(found_in(symmetries(plain), augmented(one_in(100), flips=True)))) == 4
-    turned = found_in([plain, plain.transpose(1, 2)], augmented(one_in(100), transposes=True))
-    assert set(turned) == {0, 1}
+    assert len(set(found_in(pictures(plain), augmented(one_in(100), flips=True)))) == 4
+    shown = found_in([plain, plain.transpose(1, 2)], augmented(one_in(100), transposes=True))
+    assert set(shown) == {0, 1}
 
 
 def test_a_shift_is_a_crop_of_the_reflected_image():
@@ -126,3 +126,22 @@ def test_settings_out_of_range_are_refused(settings):
     ((name, value),) = settings.items()
     with raises_one_line(SettingsError, name, f"{value:g}"):
         Augmentation(**settings)
+
+
+def test_images_are_turned_into_each_of_the_pictures_that_augmentation_makes():
+    images = batch(3).float().contiguous(memory_format=torch.channels_last)
+    results = [turned(images, symmetry) for symmetry in symmetries(Augmentation())]
+    assert results[0] is images
+    for place, image in enumerate(images):
+        assert sorted(found_in(pictures(image), [result[place] for result in results])) == list(range(8))
+    assert all(result.is_contiguous(memory_format=torch.channels_last) for result in results)
+
+
+@pytest.mark.parametrize(("flips", "transposes", "count"), [(False, False, 1), (True, False, 4), (False, True, 2)])
+def test_images_are_turned_only_as_they_are_augmented(flips, transposes, count):
+    settings = {"flips": flips, "transposes": transposes}
+    image = augmented(one_in(1))
+    own = [turned(image, symmetry)[0] for symmetry in symmetries(Augmentation(**settings))]
+    assert len(own) == count
+    shown = found_in(own, augmented(one_in(200), **settings))
+    assert set(shown) == set(range(count))
