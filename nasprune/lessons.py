@@ -32,14 +32,14 @@ class EpochBatches(Protocol):
 
 
 class Lessons:
-    """Augmented training batches, and a teacher's logits for exactly these views.
+    """Augmented training batches, and a teacher's logits for these views.
 
     An epoch's number fixes its views. So the teacher is asked once an epoch number, and whoever trains on that
     epoch again (the search and the tuning of every budget of a descent) gets its answers from memory: 4 bytes
     a class and image. With a small student the teacher would else be most of the work.
 
-    Views that come again come turned another way. The teacher, which was trained on scenes from all sides, is taken to
-    say of them what it said before; so eight times as many views cost it nothing.
+    Views that come again come turned another way. A teacher that has learned scenes from all sides is taken to say of
+    them what it said before, so that eight times as many views cost no more answers.
 
     Args:
         batches: Augmented training batches.
