@@ -15,6 +15,7 @@ import torch
 from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
+from nasprune.data.augment import Augmentation, turned
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.descent import DescentSettings, descent_from
 from nasprune.errors import SettingsError
@@ -120,6 +121,15 @@ def test_smaller_networks_are_trained_longer(dense, data):
     list(descent(dense, data, (0.25, 0.1), Session(None, told.append), settings))
     counted = [sum(progress.phase == phase for progress in told) for phase in ("search", "tune")]
     assert counted == [4 + 6, 4 + 6]
+
+
+@pytest.mark.parametrize(("transposes", "second"), [(True, (True, False, False)), (False, (False, True, False))])
+def test_views_come_again_turned_as_scenes_are_augmented(dense, data, transposes, second):
+    settings = dataclasses.replace(SETTINGS, views=1, augmentation=Augmentation(transposes=transposes))
+    lessons = descent_from(dense, data, settings, COMPUTE, seed=5).lessons
+    for (x, _, answers), (y, _, said) in zip(lessons.epoch(0), lessons.epoch(1), strict=True):
+        assert torch.equal(turned(x, second), y)
+        assert torch.equal(answers, said)
 
 
 def test_no_search_epochs_stay_none():
