@@ -33,9 +33,10 @@ from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.descent import DescentSettings, Pruned, descent_from
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress
-from nasprune.provenance import provenance
+from nasprune.provenance import commit
 from nasprune.training import TrainingSettings
 
+COMMIT = commit()  # of the code that is read now; files may change while it runs
 SAME = (
     "dataset", "network", "image_size", "fractions", "dense_epochs", "search_epochs", "tune_epochs",
     "grown_search_epochs", "grown_tune_epochs", "growth", "views", "batch_size",
@@ -220,7 +221,7 @@ def row_of(name: str, bench: Bench, pruned: Pruned, *, passes: float, seconds: f
         "validation_images": len(bench.down.data.split.validation),
         "test_images": len(bench.down.data.split.test),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {bench.down.compute.device.type}",
-        "commit": provenance(bench.down.compute).get("commit", "unknown"),
+        "commit": COMMIT,
     }
 
 

@@ -95,6 +95,7 @@ def go_down(
                 growth=0.0, cost=kind, round_to=8, batch_size=given.batch_size,
             )  # fmt: skip
             descent = descent_from(dense, data, settings, compute, seed=seed, table=table)
+            origin = provenance(compute)
             done = sum(place.exists() for place in places)
             reached = read_artifact(places[done - 1]) if done else None
 
@@ -105,7 +106,7 @@ def go_down(
                 place = places[budgets.index(pruned.budget)]
                 record = {
                     **{key: dense.record[key] for key in OF_DENSE}, "point": place.name, "seed": seed,
-                    **pruned.measures(), "provenance": provenance(compute),
+                    **pruned.measures(), "provenance": origin,
                 }  # fmt: skip
                 write_artifact(place, pruned.network, record, onnx=False)
                 print(f"{place.name}: {pruned.macs_ratio:.1%} of the MACs, test {pruned.test_accuracy:.1%}", flush=True)

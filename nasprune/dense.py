@@ -92,6 +92,7 @@ def _train(
     report: Callable[[Progress], None],
     kept: Callable[[Path], None],
 ) -> None:
+    origin = provenance(compute, data_hash=data.store.data_hash, seed=settings.seed)
     network = build(settings.network, seed=settings.seed)
     load_initial_weights(network, settings.network.network, settings.weights)
     network = compute.place(network)
@@ -122,7 +123,7 @@ def _train(
         "widths": {group.name: group.size for group in coupling.groups},
         "settings": dataclasses.asdict(settings),
         "data": data_record(data.settings),
-        "provenance": provenance(compute, data_hash=data.store.data_hash, seed=settings.seed),
+        "provenance": origin,
     }
     write_artifact(target, network, record)
     shutil.rmtree(checkpoints, ignore_errors=True)

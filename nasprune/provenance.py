@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (any JSON value)
-    """A JSON object with the code's commit, package versions and hardware, and what the caller knows."""
+    """A JSON object with the code's commit, package versions and hardware, and what the caller knows.
+
+    To be asked for before the work: files may change while it runs.
+    """
     hardware = torch.cuda.get_device_name() if compute.device.type == "cuda" else platform.processor()
     return {
         **known,

@@ -79,6 +79,7 @@ def polish(settings: StudySettings, point: str, ground: Ground) -> None:
     """Tune one point longer, with the dense network as teacher, and write it under its new name."""
     points, name = settings.directory / "points", polished_name(point, settings.polish_epochs)
     compute, data, dense = trial_ground(settings, ground)
+    origin = trial_provenance(settings, compute, data, ground)
     storage, kept = settings.place(), f"{settings.study}/trials/{name}"
     storage.fetch_folder(f"{settings.study}/points/{point}")
     storage.fetch_files(kept)
@@ -96,7 +97,7 @@ def polish(settings: StudySettings, point: str, ground: Ground) -> None:
         "point": name,
         "polish_epochs": settings.polish_epochs,
         "settings": {**start.record["settings"], "study": settings.as_json()},
-        "provenance": trial_provenance(settings, compute, data, ground),
+        "provenance": origin,
     }
     write_artifact(points / name, tuned.network, record)
     storage.store_folder(f"{settings.study}/points/{name}")

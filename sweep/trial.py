@@ -126,6 +126,7 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
     if done == len(budgets):
         return
     compute, data, dense = trial_ground(settings, ground)
+    origin = trial_provenance(settings, compute, data, ground)
 
     def report_epoch(progress: Progress) -> None:
         budget = budgets[len(records)]
@@ -163,7 +164,7 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
             "polish_epochs": 0,
             "settings": {"study": settings.as_json(), "explored": explored},
             "data": data_record(settings.data_settings()),
-            "provenance": trial_provenance(settings, compute, data, ground),
+            "provenance": origin,
         }
         write_artifact(directory / name, pruned.network, record)
         storage.store_folder(f"{points}/{name}")
