@@ -78,9 +78,12 @@ class Lessons:
         symmetry = self._symmetries[again % len(self._symmetries)]
         known = self._answers.setdefault(view, []) if self._remember else []
         for index, (images, labels) in enumerate(self.batches.epoch(view)):
-            if self.teacher is not None and index == len(known):
+            if self.teacher is None:
+                yield turned(images, symmetry), labels, None
+                continue
+            if index == len(known):
                 known.append(self._ask(images))
-            yield turned(images, symmetry), labels, known[index] if self.teacher is not None else None
+            yield turned(images, symmetry), labels, known[index]
 
     def _ask(self, images: torch.Tensor) -> torch.Tensor:
         assert self.teacher is not None  # noqa: S101 (for the type checker)

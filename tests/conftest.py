@@ -24,7 +24,10 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole studies first: two processes of tests then end together, and not one minutes after the other."""
+    """Whole studies first: two processes of tests then end together, and not one minutes after the other.
+
+    Under xdist with `--no-loadscope-reorder`, or it begins with the files of most tests, which are short ones.
+    """
     items.sort(key=lambda item: item.get_closest_marker("system") is None)
 
 

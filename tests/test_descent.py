@@ -48,15 +48,6 @@ def dense(folder, data):
     return obtain_dense(folder / "dense", settings, data, COMPUTE)
 
 
-def test_where_it_comes_from_is_asked_before_the_work(data, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr("nasprune.dense.provenance", lambda *_, **known: told.append("asked") or known)
-    network = NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32)
-    settings = DenseSettings(network=network, training=TrainingSettings(epochs=1), batch_size=16)
-    obtain_dense(tmp_path, settings, data, COMPUTE, lambda _: told.append("trained"))
-    assert told == ["asked", "trained"]
-
-
 def run(dense, data, session=None, settings=SETTINGS):
     """The search for one budget."""
     (pruned,) = descent(dense, data, [0.3], session, settings)
@@ -121,6 +112,15 @@ def test_a_descent_visits_falling_budgets_each_within_the_one_before(dense, desc
         assert set(point.widths) == set(before)
         assert all(point.widths[name] <= before[name] for name in before)
         before = point.widths
+
+
+def test_where_it_comes_from_is_asked_before_the_work(data, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("nasprune.dense.provenance", lambda *_, **known: told.append("asked") or known)
+    network = NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=1), batch_size=16)
+    obtain_dense(tmp_path, settings, data, COMPUTE, lambda _: told.append("trained"))
+    assert told == ["asked", "trained"]
 
 
 def test_smaller_networks_are_trained_longer(dense, data):

@@ -74,6 +74,13 @@ def test_views_come_again_turned_with_the_same_answers(batches):
     assert teacher.asked == asked
 
 
+def test_who_begins_with_a_turned_epoch_hears_what_was_said_of_its_first_view(batches):
+    teacher, ways = Counting(), symmetries(Augmentation())
+    first, later = (Lessons(batches, COMPUTE, teacher, views=2, symmetries=ways) for _ in range(2))
+    for (_, _, answers), (_, _, said) in zip(first.epoch(1), later.epoch(5), strict=True):
+        assert torch.equal(answers, said)
+
+
 def test_an_epoch_that_was_left_early_is_answered_in_full(batches):
     lessons = Lessons(batches, COMPUTE, Counting())
     next(iter(lessons.epoch(0)))
