@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from nasprune.latency import LatencyTable
     from nasprune.progress import Session
 
+# At full width a search brings little for its work; where few channels are left it decides more.
+_SEARCH_GROWTH = 1.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class DescentSettings:
@@ -40,9 +43,9 @@ class DescentSettings:
     Attributes:
         search: The search; with 0 epochs a plain criterion.
         tuning: Of each derived network, with distillation from the dense one.
-        growth: The epochs of search and tuning are those of a network at full width; at a budget b they are
-            multiplied by (1 / b) ** growth. Small networks need longer, and cost less: with 1 every budget would take
-            the same multiply-adds, with 0 the same epochs.
+        growth: The epochs of search and tuning are those of a network at full width; at a budget b those of tuning are
+            multiplied by (1 / b) ** growth, and those of search by (1 / b) ** min(1, 1.5 * growth). Small networks need
+            longer, and cost less: with 1 every budget would take the same multiply-adds, with 0 the same epochs.
         cost: What budgets are shares of: "macs", "params", or "latency" by a table of the target machine's.
         round_to: Widths are multiples of it, or whole.
         views: How many augmented views of each image the dense network is asked about, see `Lessons`.
@@ -52,7 +55,7 @@ class DescentSettings:
 
     search: SearchSettings = field(default_factory=SearchSettings)
     tuning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=16, learning_rate=0.03))
-    growth: float = 0.5
+    growth: float = 0.6
     cost: CostKind = "macs"
     round_to: int = 1
     views: int = 12
@@ -71,9 +74,9 @@ class DescentSettings:
 
     def epochs(self, budget: float) -> tuple[int, int]:
         """Epochs of search and of tuning at a budget."""
-        longer = budget**-self.growth
+        longer = budget ** -min(1.0, _SEARCH_GROWTH * self.growth)
         search = max(1, round(self.search.epochs * longer)) if self.search.epochs else 0
-        return search, max(1, round(self.tuning.epochs * longer))
+        return search, max(1, round(self.tuning.epochs * budget**-self.growth))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,12 +94,15 @@ class StudySettings:
     )
     dense_epochs: int = field(default=16, metadata=_help("epochs of the dense network"))
     search_epochs: int = field(
-        default=2, metadata=_help("epochs of a search at full width; 0 uses the starting criterion alone")
+        default=1, metadata=_help("epochs of a search at full width; 0 uses the starting criterion alone")
     )
     tune_epochs: int = field(default=4, metadata=_help("epochs of tuning after a cut at full width"))
     growth: float = field(
-        default=0.5,
-        metadata=_help("epochs of search and tuning at a budget b are multiplied by (1 / b) to this power; 0 to 1"),
+        default=DescentSettings.growth,
+        metadata=_help(
+            "epochs of tuning at a budget b are multiplied by (1 / b) to this power, 0 to 1, those of search by 1 / b "
+            "to 1.5 times this power, at most 1"
+        ),
     )
     views: int = field(
         default=DescentSettings.views,

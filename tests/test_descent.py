@@ -125,11 +125,11 @@ def test_where_it_comes_from_is_asked_before_the_work(data, tmp_path, monkeypatc
 
 def test_smaller_networks_are_trained_longer(dense, data):
     settings = dataclasses.replace(SETTINGS, growth=0.5, views=3)
-    assert [settings.epochs(budget) for budget in (1.0, 0.25, 0.04)] == [(2, 2), (4, 4), (10, 10)]
+    assert [settings.epochs(budget) for budget in (1.0, 0.25, 0.04)] == [(2, 2), (6, 4), (22, 10)]
     told = []
     list(descent(dense, data, (0.25, 0.1), Session(None, told.append), settings))
     counted = [sum(progress.phase == phase for progress in told) for phase in ("search", "tune")]
-    assert counted == [4 + 6, 4 + 6]
+    assert counted == [6 + 11, 4 + 6]
 
 
 @pytest.mark.parametrize(("transposes", "second"), [(True, (True, False, False)), (False, (False, True, False))])
@@ -139,6 +139,11 @@ def test_views_come_again_turned_as_scenes_are_augmented(dense, data, transposes
     for (x, _, answers), (y, _, said) in zip(lessons.epoch(0), lessons.epoch(1), strict=True):
         assert torch.equal(turned(x, second), y)
         assert torch.equal(answers, said)
+
+
+def test_a_search_grows_faster_but_takes_no_more_work_than_at_full_width():
+    settings = dataclasses.replace(SETTINGS, growth=0.9)
+    assert settings.epochs(0.04) == (2 * 25, round(2 * 25**0.9))
 
 
 def test_no_search_epochs_stay_none():
