@@ -141,7 +141,7 @@ def test_views_come_again_turned_as_scenes_are_augmented(dense, data, transposes
         assert torch.equal(answers, said)
 
 
-def test_a_search_grows_faster_but_takes_no_more_work_than_at_full_width():
+def test_a_search_grows_faster_than_tuning_but_no_faster_than_networks_shrink():
     settings = dataclasses.replace(SETTINGS, growth=0.9)
     assert settings.epochs(0.04) == (2 * 25, round(2 * 25**0.9))
 
