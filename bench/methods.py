@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nasprune.artifact import network_settings
+from nasprune.artifact import Artifact, network_settings
 from nasprune.cost import macs_cost, measured_macs
 from nasprune.coupling import find_coupling
+from nasprune.data import SceneData
 from nasprune.descent import Descent, Pruned
 from nasprune.networks import build
 from nasprune.pointwise import right_gradients
@@ -31,7 +32,9 @@ class Bench:
     """What all methods are given.
 
     Attributes:
-        down: The dense network, its data, lessons and seed.
+        dense: The dense network and its record.
+        data: The data set it was trained on.
+        down: The way down from it: lessons, settings, seed.
         budgets: Falling shares of its MACs.
         missing: Those of them that no row is there for; a method that goes from budget to budget visits all.
         search_epochs: Of methods that search.
@@ -41,6 +44,8 @@ class Bench:
         report: Called after every epoch.
     """
 
+    dense: Artifact
+    data: SceneData
     down: Descent
     budgets: tuple[float, ...]
     missing: tuple[float, ...]
@@ -58,7 +63,7 @@ class Bench:
     @property
     def dense_epochs(self) -> int:
         """That the dense network was trained for."""
-        return int(self.down.dense.record["settings"]["training"]["epochs"])
+        return int(self.dense.record["settings"]["training"]["epochs"])
 
     def descent(self, *, grown: bool = False, **search: float | str) -> Descent:
         """The way down with these search settings; without search epochs tuning gets them.
@@ -78,12 +83,11 @@ class Bench:
 
     def start(self) -> nn.Module:
         """A copy of the dense network."""
-        return self.down.compute.place(copy.deepcopy(self.down.dense.network))
+        return self.down.compute.place(copy.deepcopy(self.down.dense))
 
     def finish(self, derived: nn.Module, budget: float) -> Pruned:
         """Tune a network that was cut elsewhere for as many epochs as our own search and tuning take."""
-        side = self.down.data.image_size
-        coupling = find_coupling(derived, torch.zeros(2, 3, side, side, device=self.down.compute.device))
+        coupling = find_coupling(derived, torch.zeros(2, *self.down.image, device=self.down.compute.device))
         widths = {group.name: group.size for group in coupling.groups}
         return self.descent(epochs=0).finish(derived, widths, budget, self.session(budget))
 
@@ -127,7 +131,7 @@ def torch_pruning(importance: str, scope: str, *, iterative: bool) -> Callable[[
     def run(bench: Bench) -> Iterator[Pruned]:
         pruner = _TorchPruner(bench.start(), importance, scope, bench)
         for budget in bench.budgets if iterative else bench.missing:
-            pruned = bench.finish(pruner.within(budget * bench.down.dense.record["macs"]), budget)
+            pruned = bench.finish(pruner.within(budget * bench.dense.record["macs"]), budget)
             if iterative:
                 pruner = _TorchPruner(copy.deepcopy(pruned.network), importance, scope, bench)
             yield pruned
@@ -140,8 +144,7 @@ class _TorchPruner:
 
     def __init__(self, network: nn.Module, importance: str, scope: str, bench: Bench) -> None:
         self._network, self._importance, self._scope = network.eval(), importance, scope
-        self._side = bench.down.data.image_size
-        self._example = torch.zeros(1, 3, self._side, self._side, device=bench.down.compute.device)
+        self._example = torch.zeros(1, *bench.down.image, device=bench.down.compute.device)
         network.zero_grad()
         if importance == "taylor":
             for images, labels in bench.down.lessons.batches.epoch(0):
@@ -155,7 +158,7 @@ class _TorchPruner:
         # No bisection: the package leaves a layer whole that would lose all its channels, so MACs do not always fall.
         for ratio in _RATIOS:
             if ratio not in self._macs:
-                self._macs[ratio] = measured_macs(self._at(ratio), self._side)
+                self._macs[ratio] = measured_macs(self._at(ratio), tuple(self._example.shape[1:]))
         fitting = [ratio for ratio in _RATIOS if self._macs[ratio] <= macs]
         if not fitting:
             raise SystemExit(f"torch-pruning {self._importance}, {self._scope} reaches no network of {macs:g} MACs")
@@ -207,7 +210,7 @@ def same_widths(bench: Bench) -> Iterator[Pruned]:
 def _from_scratch(bench: Bench, widths: dict[str, int], budget: float) -> Pruned:
     spent = [sum(bench.descent(grown=True).settings.epochs(above)) for above in bench.budgets if above >= budget]
     epochs = bench.dense_epochs + sum(spent)
-    network = build(network_settings(bench.down.dense.record), seed=bench.down.seed)
+    network = build(network_settings(bench.dense.record), seed=bench.down.seed)
     coupling = bench.down.coupling
     derived = derive(network, coupling, coupling.first_channels(widths))
     torch.manual_seed(bench.down.seed)

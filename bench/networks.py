@@ -132,7 +132,7 @@ def one_cut(
         "budget": budget,
         "macs_ratio": float(cut.cost) / cost.full,
         "difference": relative(masked, logits),
-        "macs_exact": measured_macs(derived, SIDE) == round(float(cut.cost)),
+        "macs_exact": measured_macs(derived, (3, SIDE, SIDE)) == round(float(cut.cost)),
         "tight": tight(coupling, cost, scores, cut, budget),
         "onnx_difference": relative(torch.from_numpy(onnx_logits(point / ONNX, images.numpy())), logits)
         if last

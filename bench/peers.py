@@ -30,10 +30,11 @@ from methods import METHODS, Bench
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
 from nasprune.dense import DenseSettings, obtain_dense
-from nasprune.descent import DescentSettings, Pruned, descent_from
+from nasprune.descent import DescentSettings, Pruned
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress
 from nasprune.provenance import commit
+from nasprune.scene_descent import descent_from
 from nasprune.training import TrainingSettings
 
 COMMIT = commit()  # of the code that is read now; files may change while it runs
@@ -144,6 +145,8 @@ def run_all(arguments: argparse.Namespace, names: list[str]) -> None:
         meter = Meter()
         settings = DescentSettings(batch_size=arguments.batch_size, growth=arguments.growth, views=arguments.views)
         bench = Bench(
+            dense=dense,
+            data=data,
             down=descent_from(dense, data, settings, compute, seed=seed),
             budgets=budgets,
             missing=budgets,
@@ -174,7 +177,7 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
         missing = tuple(budget for budget in bench.budgets if not results.path(out, name, seed, budget).exists())
         if not missing:
             return
-        began, macs = time.process_time(), float(bench.down.dense.record["macs"])
+        began, macs = time.process_time(), float(bench.dense.record["macs"])
         views = 0
         before = macs
         for pruned in METHODS[name].run(dataclasses.replace(bench, missing=missing)):
@@ -201,7 +204,7 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
 
 def row_of(name: str, bench: Bench, pruned: Pruned, *, passes: float, seconds: float) -> dict[str, Any]:
     """A row of the Parquet files; accuracies in 0..1, work in dense passes, processor time in seconds."""
-    dense = bench.down.dense.record
+    dense = bench.dense.record
     return {
         "method": name,
         "family": METHODS[name].family,
@@ -214,12 +217,12 @@ def row_of(name: str, bench: Bench, pruned: Pruned, *, passes: float, seconds: f
         "dense_macs": dense["macs"],
         "dense_val_accuracy": dense["val_accuracy"],
         "dense_test_accuracy": dense["test_accuracy"],
-        "dataset": bench.down.data.dataset,
+        "dataset": bench.data.dataset,
         "network": dense["network"],
         "image_size": dense["image_size"],
-        "train_images": len(bench.down.data.split.train),
-        "validation_images": len(bench.down.data.split.validation),
-        "test_images": len(bench.down.data.split.test),
+        "train_images": len(bench.data.split.train),
+        "validation_images": len(bench.data.split.validation),
+        "test_images": len(bench.data.split.test),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {bench.down.compute.device.type}",
         "commit": COMMIT,
     }

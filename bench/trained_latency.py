@@ -26,13 +26,14 @@ from nasprune.artifact import Artifact, load_data, network_settings, read_artifa
 from nasprune.compute import choose_compute
 from nasprune.costing import CostKind
 from nasprune.data import SceneData
-from nasprune.descent import DescentSettings, descent_from
+from nasprune.descent import DescentSettings
 from nasprune.latency import LatencyTable, measure, read_table
 from nasprune.networks import couple
 from nasprune.progress import Session
 from nasprune.provenance import provenance
 from nasprune.record import BOARD_FILES, BOARD_REPORT, read_record
 from nasprune.runtime import onnx_session
+from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
 from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
@@ -97,7 +98,10 @@ def go_down(
             descent = descent_from(dense, data, settings, compute, seed=seed, table=table)
             origin = provenance(compute)
             done = sum(place.exists() for place in places)
-            reached = read_artifact(places[done - 1]) if done else None
+            reached = None
+            if done:
+                last = read_artifact(places[done - 1])
+                reached = (last.network, last.record["widths"])
 
             def session(budget: float) -> Session:
                 return Session(given.out / "checkpoints" / f"{kind}-{seed}-{budget:g}")

@@ -140,12 +140,12 @@ def _quadratic(coupling: Coupling, terms: list[tuple[int, torch.Tensor, torch.Te
     return QuadraticCost(**parts, full=full)
 
 
-def measured_macs(network: nn.Module, image_size: int) -> int:
-    """MACs of one image as torch counts them in convolution and linear layers while the network runs."""
-    image = torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device)
+def measured_macs(network: nn.Module, image: tuple[int, ...]) -> int:
+    """MACs of one image (C, H, W) as torch counts them in convolution and linear layers while the network runs."""
+    images = torch.zeros(1, *image, device=next(network.parameters()).device)
     training = network.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(image)
+        network.eval()(images)
     network.train(training)
     counted = counter.get_flop_counts()["Global"]
     return int(sum(flops for kind, flops in counted.items() if kind in _COUNTED)) // 2

@@ -9,27 +9,25 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nasprune.artifact import Artifact, network_settings
 from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.costing import COSTS, CostKind, cost_of
-from nasprune.data.augment import Augmentation, symmetries
+from nasprune.data.augment import Augmentation
 from nasprune.errors import NetworkError, SettingsError
-from nasprune.lessons import Lessons
-from nasprune.networks import count_parameters, couple
+from nasprune.networks import count_parameters
 from nasprune.scores import block_sizes, check_budget, cut_at_budget
 from nasprune.search import SearchSettings, search
 from nasprune.surgery import derive
 from nasprune.training import TrainingSettings, evaluate, fit, recalibrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import nn
 
     from nasprune.compute import Compute
     from nasprune.coupling import Coupling
-    from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
+    from nasprune.lessons import EpochBatches, Lessons
     from nasprune.progress import Session
 
 # At full width a search brings little for its work; where few channels are left it decides more.
@@ -89,12 +87,14 @@ class Pruned:
         cost: What that is a share of, see `DescentSettings`.
         cost_ratio: Share of the dense network's cost.
         widths: Channels each group kept.
+        whole: Modules all of whose channels had to stay, with the reason.
         macs: Multiply-adds of one image.
         macs_ratio: Share of the dense network's.
         params: Trainable numbers.
-        recalibrated_val_accuracy: Validation accuracy right after the cut, batch norm re-calibrated, in 0..1.
-        val_accuracy: After tuning, in 0..1.
-        test_accuracy: The same on the test images; nothing was chosen by it.
+        recalibrated_val_accuracy: Validation accuracy right after the cut, batch norm re-calibrated, in 0..1; NaN
+            without validation images.
+        val_accuracy: After tuning, in 0..1; NaN without validation images.
+        test_accuracy: The same on the test images, by which nothing was chosen; NaN without test images.
         seconds: What this process spent on it.
     """
 
@@ -103,6 +103,7 @@ class Pruned:
     cost: str
     cost_ratio: float
     widths: dict[str, int]
+    whole: dict[str, str]
     macs: int
     macs_ratio: float
     params: int
@@ -122,26 +123,35 @@ class Descent:
 
     Attributes:
         dense: The trained dense network; left as it is.
-        data: The data set it was trained on. Only training images train or choose; validation and test images
-            are measured.
+        coupling: Of the dense network.
+        image: (C, H, W), the shape of an image.
         lessons: Training batches with the dense network's logits. Descents of one seed may share them, and with them
-            the dense network's answers.
+            the dense network's answers. Nothing else trains or chooses.
+        validation: Batches that each network is measured on, right after the cut and tuned.
+        test: Batches that each finished network is measured on.
         settings: See there.
         compute: Device and precision.
         seed: Of dropout and a random criterion; batches carry their own.
         table: Times of the dense network's layers, for budgets of latency.
     """
 
-    dense: Artifact
-    data: SceneData
+    dense: nn.Module
+    coupling: Coupling
+    image: tuple[int, ...]
     lessons: Lessons
+    validation: EpochBatches | None
+    test: EpochBatches | None
     settings: DescentSettings
     compute: Compute
     seed: int
     table: LatencyTable | None = None
 
     def through(
-        self, budgets: Sequence[float], session: Callable[[float], Session], *, reached: Artifact | None = None
+        self,
+        budgets: Sequence[float],
+        session: Callable[[float], Session],
+        *,
+        reached: tuple[nn.Module, Mapping[str, int]] | None = None,
     ) -> Iterator[Pruned]:
         """Visit falling budgets; at each one search, cut, re-calibrate, tune and evaluate.
 
@@ -151,7 +161,7 @@ class Descent:
         Args:
             budgets: Wanted shares of the dense MACs, in (0, 1], each below the one before.
             session: Gives the session of a budget: reports and checkpoints of its phases "search" and "tune".
-            reached: The finished network that the descent goes on from, with its widths; by default the dense one.
+            reached: The finished network that the descent goes on from, and its widths; by default the dense one.
                 A descent that was stopped and goes on from its last point gives what an undisturbed one does.
 
         Yields:
@@ -160,15 +170,16 @@ class Descent:
         Raises:
             SettingsError: if a budget cannot be reached, or the budgets do not fall.
         """
-        coupling = self.coupling
-        cost = self.cost(coupling, self.dense.network)
+        start, coupling = self.dense, self.coupling
+        cost = self.cost(coupling, self.dense)
         for budget in budgets:
             check_budget(budget, cost, block_sizes(coupling, self.settings.round_to))
         if sorted(set(budgets), reverse=True) != list(budgets):
             raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before")
         if reached is not None:
-            coupling = coupling.after(coupling.first_channels(reached.record["widths"]))
-        network = self.compute.place(copy.deepcopy((reached or self.dense).network))
+            start, widths = reached
+            coupling = coupling.after(coupling.first_channels(widths))
+        network = self.compute.place(copy.deepcopy(start))
         for budget in budgets:
             pruned = self._reach(network, coupling, budget, session(budget))
             network = copy.deepcopy(pruned.network)
@@ -187,39 +198,39 @@ class Descent:
         start = time.monotonic()
         derived = self.compute.place(derived)
         recalibrate(derived, self.lessons.batches, self.compute)
-        loading: dict[str, Any] = {"batch_size": self.settings.batch_size, "device": self.compute.device}
-        validation = self.data.batches("validation", **loading)
-        recalibrated = evaluate(derived, validation)
+        recalibrated = _accuracy(derived, self.validation)
         searched, tuned = self.settings.epochs(budget)
         tuning = dataclasses.replace(self.settings.tuning, epochs=tuned)
         fit(
             derived, self.lessons, tuning, self.compute,
             phase="tune", seed=self.seed, session=session, first_epoch=searched,
         )  # fmt: skip
-        macs = measured_macs(derived, self.data.image_size)
-        cost_ratio = macs / self.dense.record["macs"]
+        full = macs_cost(self.coupling).full
+        macs = measured_macs(derived, self.image) - self._elsewhere
+        cost_ratio = macs / full
         if self.settings.cost != "macs":
             reached = self.coupling.after(self.coupling.first_channels(widths))
-            cost_ratio = self.cost(reached, derived).full / self.cost(self.coupling, self.dense.network).full
+            cost_ratio = self.cost(reached, derived).full / self.cost(self.coupling, self.dense).full
         return Pruned(
             network=derived,
             budget=budget,
             cost=self.settings.cost,
             cost_ratio=cost_ratio,
             widths=widths,
+            whole=dict(self.coupling.whole),
             macs=macs,
-            macs_ratio=macs / self.dense.record["macs"],
+            macs_ratio=macs / full,
             params=count_parameters(derived),
             recalibrated_val_accuracy=recalibrated,
-            val_accuracy=evaluate(derived, validation),
-            test_accuracy=evaluate(derived, self.data.batches("test", **loading)),
+            val_accuracy=_accuracy(derived, self.validation),
+            test_accuracy=_accuracy(derived, self.test),
             seconds=time.monotonic() - start,
         )
 
     @functools.cached_property
-    def coupling(self) -> Coupling:
-        """The coupling of the dense network."""
-        return couple(self.dense.network, network_settings(self.dense.record))
+    def _elsewhere(self) -> int:
+        """Multiply-adds outside of layers, as of a product in the network's own code: no budget's, and never cut."""
+        return measured_macs(self.dense, self.image) - macs_cost(self.coupling).full
 
     def cost(self, coupling: Coupling, network: nn.Module) -> Cost:
         """What a network on this way costs, in the kind of cost that budgets are shares of."""
@@ -229,7 +240,7 @@ class Descent:
         """From a network, which is used up, and its coupling to the finished one of a budget."""
         start = time.monotonic()
         cost = self.cost(coupling, network).to(self.compute.device)
-        share = min(1.0, budget * self.cost(self.coupling, self.dense.network).full / cost.full)
+        share = min(1.0, budget * self.cost(self.coupling, self.dense).full / cost.full)
         blocks = block_sizes(coupling, self.settings.round_to)
         settings = dataclasses.replace(self.settings.search, epochs=self.settings.epochs(budget)[0])
         scores = search(
@@ -246,39 +257,5 @@ class Descent:
         return dataclasses.replace(pruned, seconds=time.monotonic() - start)
 
 
-def descent_from(
-    dense: Artifact,
-    data: SceneData,
-    settings: DescentSettings,
-    compute: Compute,
-    *,
-    seed: int,
-    table: LatencyTable | None = None,
-) -> Descent:
-    """A descent, with the dense network as the teacher of its lessons.
-
-    Args:
-        dense: The trained dense network.
-        data: The data set it was trained on.
-        settings: See there.
-        compute: Device and precision.
-        seed: Of batches, dropout and a random criterion.
-        table: Times of the dense network's layers, for budgets of latency.
-    """
-    train = data.batches(
-        "train",
-        batch_size=settings.batch_size,
-        device=compute.device,
-        augmentation=settings.augmentation,
-        seed=seed,
-    )
-    teacher = compute.place(copy.deepcopy(dense.network)).eval()
-    return Descent(
-        dense=dense,
-        data=data,
-        lessons=Lessons(train, compute, teacher, views=settings.views, symmetries=symmetries(settings.augmentation)),
-        settings=settings,
-        compute=compute,
-        seed=seed,
-        table=table,
-    )
+def _accuracy(network: nn.Module, batches: EpochBatches | None) -> float:
+    return float("nan") if batches is None else evaluate(network, batches)

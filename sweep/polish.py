@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from nasprune.artifact import read_artifact, write_artifact
-from nasprune.descent import descent_from
 from nasprune.progress import Session
+from nasprune.scene_descent import descent_from
 from sweep.cluster.ray_cluster import DEATHS, as_ours
 from sweep.front import on_front
 from sweep.settings import settings_hash

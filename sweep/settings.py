@@ -267,7 +267,7 @@ class StudySettings:
         return (config["budget"],) if self.mode == "target" else self.falling_budgets
 
     def descent_settings(self, explored: dict[str, Any]) -> DescentSettings:
-        """What `nasprune.descent.descent_from` takes, with a trial's explored search settings.
+        """What `nasprune.scene_descent.descent_from` takes, with a trial's explored search settings.
 
         Those that are explored but not given have the recommended value, or what is closest to it in their range.
         """

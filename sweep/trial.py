@@ -10,11 +10,11 @@ from ray.util import get_node_ip_address
 
 from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
-from nasprune.descent import descent_from
 from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
 from nasprune.record import Record, read_record
+from nasprune.scene_descent import descent_from
 from sweep.cluster.preflight import NodeError, check_this_node
 from sweep.points import volume
 from sweep.settings import settings_hash
@@ -153,7 +153,10 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
     descent = descent_from(
         dense, data, settings.descent_settings(explored), compute, seed=settings.seed, table=trial_table(settings)
     )
-    reached = read_artifact(directory / names[done - 1]) if done else None
+    reached = None
+    if done:
+        last = read_artifact(directory / names[done - 1])
+        reached = (last.network, last.record["widths"])
     for pruned in descent.through(budgets[done:], session, reached=reached):
         name = names[len(records)]
         record = {

@@ -17,11 +17,12 @@ from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
 from nasprune.data.augment import Augmentation, turned
 from nasprune.dense import DenseSettings, obtain_dense
-from nasprune.descent import DescentSettings, descent_from
+from nasprune.descent import DescentSettings
 from nasprune.errors import SettingsError
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
+from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings, evaluate
 
@@ -165,7 +166,8 @@ def test_a_descent_goes_on_from_its_last_point_as_if_never_stopped(dense, data, 
     keys = ("network", "head", "dataset", "classes", "image_size", "statistics", "data", "provenance")
     record = {**{key: dense.record[key] for key in keys}, "point": "p", **descended[0].measures()}
     write_artifact(tmp_path / "p", descended[0].network, record)
-    rest = list(descent(dense, data, BUDGETS[1:], reached=read_artifact(tmp_path / "p")))
+    last = read_artifact(tmp_path / "p")
+    rest = list(descent(dense, data, BUDGETS[1:], reached=(last.network, last.record["widths"])))
     assert all(same(*pair) for pair in zip(rest, descended[1:], strict=True))
 
 

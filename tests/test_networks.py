@@ -49,7 +49,7 @@ def test_family_is_cut_exactly(name):
         logits = derived(images)
         assert float((masked - logits).abs().max()) <= 1e-4 * float(logits.abs().max())
         assert not torch.allclose(logits, network(images), rtol=1e-3)
-        assert measured_macs(derived, 96) == int(cut.cost) < cost.full
+        assert measured_macs(derived, (3, 96, 96)) == int(cut.cost) < cost.full
         rebuilt = build_with_widths(settings, coupling.widths(cut.kept))
         load_tensors(rebuilt, dict(derived.state_dict()))
         assert torch.equal(rebuilt.eval()(images), logits)

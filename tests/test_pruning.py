@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -43,39 +45,79 @@ def trained():
     return network.eval()
 
 
-def test_prune_gives_a_smaller_network_that_still_works(trained):
+def one(network, train, budget, **more):
+    (pruned,) = prune(network, torch.zeros(2, 3, 16, 16), train, [budget], device="cpu", **more)
+    return pruned
+
+
+def test_one_call_descends_to_smaller_networks_that_still_work(trained):
     before = {name: value.clone() for name, value in trained.state_dict().items()}
     seen = []
-    result = prune(
-        trained, torch.zeros(2, 3, 16, 16), striped(128), 0.2, validation=striped(64), settings=QUICK,
-        device="cpu", report=lambda progress: seen.append((progress.phase, progress.epoch)),
+    results = prune(
+        trained, torch.zeros(2, 3, 16, 16), striped(128), [0.5, 0.2], validation=striped(64), test=striped(32),
+        settings=QUICK, device="cpu", report=lambda budget, made: seen.append((budget, made.phase, made.epoch)),
     )  # fmt: skip
-    assert result.macs[1] <= 0.2 * result.macs[0]
-    assert result.params[1] < result.params[0] == sum(value.numel() for value in trained.parameters())
-    assert result.network(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
-    assert all(weight.stride() == torch.empty(weight.shape).stride() for weight in result.network.parameters())
-    assert set(result.widths) == {"0", "3"}
-    assert result.whole == {"8": "it makes the network's output"}
-    assert result.accuracy[0] == 1.0
-    assert result.accuracy[2] > 0.9
-    assert seen == [*(("search", number) for number in (1, 2)), *(("tune", number) for number in range(1, 9))]
+    first = next(results)
+    kept = {name: value.clone() for name, value in first.network.state_dict().items()}
+    (second,) = results
+    assert second.macs_ratio <= 0.2 < first.macs_ratio <= 0.5
+    assert second.macs < first.macs
+    assert second.params < first.params < sum(value.numel() for value in trained.parameters())
+    for result in (first, second):
+        assert result.network(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
+        assert all(weight.stride() == torch.empty(weight.shape).stride() for weight in result.network.parameters())
+        assert set(result.widths) == {"0", "3"}
+        assert result.whole == {"8": "it makes the network's output"}
+        assert min(result.val_accuracy, result.test_accuracy) > 0.9
+    epochs = [("search", number) for number in (1, 2)] + [("tune", number) for number in range(1, 9)]
+    assert seen == [(budget, *epoch) for budget in (0.5, 0.2) for epoch in epochs]
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    assert all(torch.equal(value, kept[name]) for name, value in first.network.state_dict().items())
 
 
 def test_rounded_widths_and_parameters_as_cost(trained):
     how = DescentSettings(
         search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0, cost="params", round_to=4
     )
-    result = prune(trained, torch.zeros(2, 3, 16, 16), striped(32), 0.5, settings=how, device="cpu")
-    assert result.params[1] <= 0.5 * result.params[0]
+    result = one(trained, striped(32), 0.5, settings=how)
+    assert result.params <= 0.5 * sum(value.numel() for value in trained.parameters())
     assert all(width % 4 == 0 for width in result.widths.values())
 
 
+def test_without_images_to_measure_with_nothing_is_claimed(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
+    result = one(trained, striped(32), 0.5, settings=quick)
+    assert all(map(math.isnan, (result.recalibrated_val_accuracy, result.val_accuracy, result.test_accuracy)))
+
+
+class Multiplying(nn.Module):
+    """Has a matrix product of its own beside its layers, and four bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(4, 12, 3), nn.Conv2d(12, 8, 3), nn.Linear(8, 2)
+        self.mixing = nn.Parameter(torch.eye(2))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled = self.second(self.first(images).relu()).relu().mean((2, 3))
+        return self.last(pooled) @ self.mixing
+
+
+def test_multiply_adds_are_those_of_layers_whatever_else_the_network_multiplies():
+    train = [(torch.randn(8, 4, 10, 10), torch.randint(2, (8,))) for _ in range(2)]
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    for pruned in prune(Multiplying(), torch.zeros(2, 4, 10, 10), train, [0.6, 0.3], settings=quick, device="cpu"):
+        one, two = pruned.network.first.out_channels, pruned.network.second.out_channels
+        assert pruned.macs == 8 * 8 * 4 * one * 9 + 6 * 6 * one * two * 9 + two * 2
+        assert pruned.macs_ratio == pruned.macs / (8 * 8 * 4 * 12 * 9 + 6 * 6 * 12 * 8 * 9 + 8 * 2) <= pruned.budget
+
+
 def test_bad_requests_are_named(trained):
-    example = torch.zeros(2, 3, 16, 16)
     with pytest.raises(SettingsError, match="already costs"):
-        prune(trained, example, striped(32), 1e-4, device="cpu")
+        one(trained, striped(32), 1e-4)
     with pytest.raises(SettingsError, match="no batches given"):
-        prune(trained, example, [], 0.5, device="cpu")
+        one(trained, [], 0.5)
     with pytest.raises(NetworkError, match="nothing to prune"):
-        prune(nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), example, striped(32), 0.5, device="cpu")
+        prune(
+            nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), torch.zeros(2, 3, 16, 16), striped(32), [0.5], device="cpu"
+        )

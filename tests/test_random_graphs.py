@@ -154,4 +154,4 @@ def test_every_cut_of_every_graph_is_exact(data):
     assert float((masked - logits).abs().max()) <= 1e-9 * float(logits.abs().max() + 1)
     widths_kept = torch.tensor(list(coupling.widths(kept).values()), dtype=torch.float64)
     predicted = int(macs_cost(coupling)(widths_kept))
-    assert predicted == measured_macs(derived.float(), SIDE) == macs_cost(coupling.after(kept)).full
+    assert predicted == measured_macs(derived.float(), (3, SIDE, SIDE)) == macs_cost(coupling.after(kept)).full
