@@ -205,8 +205,7 @@ class Descent:
             derived, self.lessons, tuning, self.compute,
             phase="tune", seed=self.seed, session=session, first_epoch=searched,
         )  # fmt: skip
-        full = macs_cost(self.coupling).full
-        macs = measured_macs(derived, self.image) - self._elsewhere
+        macs, full = self._macs(derived), macs_cost(self.coupling).full
         cost_ratio = macs / full
         if self.settings.cost != "macs":
             reached = self.coupling.after(self.coupling.first_channels(widths))
@@ -232,6 +231,9 @@ class Descent:
         """Multiply-adds outside of layers, as of a product in the network's own code: no budget's, and never cut."""
         return measured_macs(self.dense, self.image) - macs_cost(self.coupling).full
 
+    def _macs(self, network: nn.Module) -> int:
+        return measured_macs(network, self.image) - self._elsewhere
+
     def cost(self, coupling: Coupling, network: nn.Module) -> Cost:
         """What a network on this way costs, in the kind of cost that budgets are shares of."""
         return cost_of(self.settings.cost, coupling, network, self.table)
@@ -248,12 +250,11 @@ class Descent:
             seed=self.seed, session=session, blocks=blocks,
         )  # fmt: skip
         cut = cut_at_budget(scores, coupling.group_of.to(self.compute.device), cost, share, blocks)
-        pruned = self.finish(derive(network, coupling, cut.kept), coupling.widths(cut.kept), budget, session)
-        predicted = macs_cost(coupling.after(cut.kept)).full
-        if pruned.macs != predicted:
-            raise NetworkError(
-                f"the cut network has {pruned.macs} MACs where {predicted} were predicted; please report this"
-            )
+        derived = derive(network, coupling, cut.kept)
+        macs, predicted = self._macs(derived), macs_cost(coupling.after(cut.kept)).full
+        if macs != predicted:
+            raise NetworkError(f"the cut network has {macs} MACs where {predicted} were predicted; please report this")
+        pruned = self.finish(derived, coupling.widths(cut.kept), budget, session)
         return dataclasses.replace(pruned, seconds=time.monotonic() - start)
 
 
