@@ -91,7 +91,12 @@ class _Given:
 
     def __init__(self, batches: Labelled, device: torch.device) -> None:
         self._batches, self._device = batches, device
-        self._count = len(batches) if isinstance(batches, Sequence) else sum(1 for _ in batches)
+        if isinstance(batches, Iterator):
+            raise SettingsError("an iterator given, which ends after one epoch; expected a DataLoader or a list")
+        try:
+            self._count = len(batches)  # type: ignore[arg-type]
+        except TypeError:  # a loader of a stream does not know before it has run
+            self._count = sum(1 for _ in batches)
         if not self._count:
             raise SettingsError("no batches given; expected (images, labels) that can be run through many times")
 

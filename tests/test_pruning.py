@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from nasprune.descent import DescentSettings
 from nasprune.errors import NetworkError, SettingsError
@@ -112,11 +113,34 @@ def test_multiply_adds_are_those_of_layers_whatever_else_the_network_multiplies(
         assert pruned.macs_ratio == pruned.macs / (8 * 8 * 4 * 12 * 9 + 6 * 6 * 12 * 8 * 9 + 8 * 2) <= pruned.budget
 
 
+class Stream(IterableDataset):
+    """Does not know its length."""
+
+    def __iter__(self):
+        return ((image, label) for images, labels in striped(64) for image, label in zip(images, labels, strict=True))
+
+
+def test_loaders_are_asked_their_length_or_run_through_once(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
+    asked = []
+
+    class Counted(list):
+        def __iter__(self):
+            asked.append("run through")
+            return super().__iter__()
+
+    one(trained, DataLoader(Stream(), batch_size=16), 0.5, settings=quick)
+    one(trained, striped(32), 0.5, validation=Counted(striped(32)), settings=quick)
+    assert len(asked) == 2  # right after the cut, and tuned
+
+
 def test_bad_requests_are_named(trained):
     with pytest.raises(SettingsError, match="already costs"):
         one(trained, striped(32), 1e-4)
     with pytest.raises(SettingsError, match="no batches given"):
         one(trained, [], 0.5)
+    with pytest.raises(SettingsError, match="an iterator given"):
+        one(trained, iter(striped(32)), 0.5)
     with pytest.raises(NetworkError, match="nothing to prune"):
         prune(
             nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), torch.zeros(2, 3, 16, 16), striped(32), [0.5], device="cpu"
