@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from nasprune.proof import proven
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from torch import nn
 
@@ -40,6 +43,7 @@ def prune(
     table: LatencyTable | None = None,
     device: str = "auto",
     seed: int = 0,
+    checkpoints: Path | None = None,
     report: Callable[[float, Progress], None] = lambda budget, progress: None,
 ) -> Iterator[Pruned]:
     """Prune a trained network to one budget after the other, each from the one before, with itself as teacher.
@@ -55,6 +59,8 @@ def prune(
         table: For a cost of latency, see `nasprune.latency`.
         device: "auto", "cpu" or "cuda".
         seed: Of dropout.
+        checkpoints: Folder to keep the way in, so that the same call goes on where it was stopped; it holds a few times
+            the network's weights for each budget. None keeps nothing.
         report: Called after every epoch with the budget that is worked at.
 
     Returns:
@@ -64,7 +70,9 @@ def prune(
     Raises:
         NetworkError: if the network cannot be cut; the message names module and operation.
         SettingsError: if a budget cannot be reached, the budgets do not fall, or there are no batches.
+        ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
+    settings = settings or DescentSettings()
     compute = choose_compute(device)
     dense = compute.place(copy.deepcopy(network)).eval()
     batches = _Given(train, compute.device)
@@ -75,15 +83,31 @@ def prune(
         lessons=Lessons(batches, compute, dense, remember=False),
         validation=None if validation is None else _Given(validation, compute.device),
         test=None if test is None else _Given(test, compute.device),
-        settings=settings or DescentSettings(),
+        settings=settings,
         compute=compute,
         seed=seed,
         table=table,
     )
-    reached = way.through(budgets, lambda budget: Session(None, lambda progress: report(budget, progress)))
+    whose = _identity(dense, settings, seed)
+
+    def session(budget: float) -> Session:
+        directory = None if checkpoints is None else checkpoints / f"{budget:g}"
+        before = [above for above in budgets if above >= budget]
+        return Session(directory, lambda progress: report(budget, progress), identity=f"{whose} {before}")
+
+    reached = way.through(budgets, session)
     # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
     plain = torch.contiguous_format
     return (dataclasses.replace(each, network=each.network.eval().to(memory_format=plain)) for each in reached)
+
+
+def _identity(network: nn.Module, settings: DescentSettings, seed: int) -> str:
+    """A hash of all that decides what becomes of a network but its images."""
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), seed]).encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 class _Given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from nasprune.descent import DescentSettings
-from nasprune.errors import NetworkError, SettingsError
+from nasprune.errors import ArtifactError, NetworkError, SettingsError
 from nasprune.pruning import prune
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
@@ -111,6 +112,32 @@ def test_multiply_adds_are_those_of_layers_whatever_else_the_network_multiplies(
         one, two = pruned.network.first.out_channels, pruned.network.second.out_channels
         assert pruned.macs == 8 * 8 * 4 * one * 9 + 6 * 6 * one * two * 9 + two * 2
         assert pruned.macs_ratio == pruned.macs / (8 * 8 * 4 * 12 * 9 + 6 * 6 * 12 * 8 * 9 + 8 * 2) <= pruned.budget
+
+
+def test_the_same_call_goes_on_where_it_was_stopped(trained, tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def stop(budget, made):
+        if budget == 0.2 and made.phase == "tune":
+            raise StoppedError
+
+    def call(told, **changed):
+        given = {"budgets": [0.5, 0.2], "settings": QUICK, "device": "cpu", "checkpoints": tmp_path} | changed
+        return list(prune(trained, torch.zeros(2, 3, 16, 16), striped(64), report=told, **given))
+
+    with pytest.raises(StoppedError):
+        call(stop)
+    told = []
+    resumed = call(lambda budget, made: told.append((budget, made.phase, made.epoch)))
+    last = [(0.5, "search", 2), (0.5, "tune", 8), (0.2, "search", 2)]  # of what was done before, told once more
+    assert told == [*last, *((0.2, "tune", epoch) for epoch in range(1, 9))]
+    for one, other in zip(resumed, call(lambda *_: None, checkpoints=None), strict=True):
+        assert one.widths == other.widths
+        assert all(map(torch.equal, one.network.state_dict().values(), other.network.state_dict().values()))
+    for changed in ({"seed": 1}, {"budgets": [0.6, 0.5]}, {"settings": dataclasses.replace(QUICK, round_to=2)}):
+        with pytest.raises(ArtifactError, match="other settings"):
+            call(lambda *_: None, **changed)
 
 
 class Stream(IterableDataset):
