@@ -210,7 +210,7 @@ def row_of(name: str, bench: Bench, pruned: Pruned, *, passes: float, seconds: f
         "family": METHODS[name].family,
         "iterative": METHODS[name].iterative,
         "seed": bench.down.seed,
-        **{key: value for key, value in pruned.measures().items() if key != "seconds"},
+        **{key: value for key, value in pruned.measures().items() if key not in ("seconds", "whole")},
         "dense_passes": passes,
         "seconds": seconds,
         "epochs": bench.epochs,
