@@ -83,12 +83,13 @@ def table(rows: Sequence[Row], order: Sequence[str]) -> str:
         mine = [row for row in rows if row["method"] == method]
         if not mine:
             continue
-        cells = []
+        seeds = sorted({row["seed"] for row in mine})
+        cells, fewer = [], ""
         for budget in budgets:
             here = [row for row in mine if row["budget"] == budget]
+            fewer += f", at {budget:.0%} {len(here)}" if len(here) < len(seeds) else ""
             cut = [100 * row["recalibrated_val_accuracy"] for row in here]
             cells.append(f"{spread([100 * row['test_accuracy'] for row in here])} ({mean(cut)})" if here else "")
-        seeds = sorted({row["seed"] for row in mine})
         whole = [[row for row in mine if row["seed"] == seed] for seed in seeds]
         whole = [run for run in whole if len(run) == len(budgets)]
         volumes = [
@@ -98,7 +99,7 @@ def table(rows: Sequence[Row], order: Sequence[str]) -> str:
         passes = [sum(row["dense_passes"] for row in run) for run in whole]
         minutes = [sum(row["seconds"] for row in run) / 60 for run in whole]
         figures = [*cells, spread(volumes, 3), mean(passes), mean(minutes)]
-        lines.append(f"| {method} | {len(seeds)} | {' | '.join(figures)} |")
+        lines.append(f"| {method} | {len(seeds)}{fewer} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 

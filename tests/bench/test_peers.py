@@ -80,6 +80,14 @@ def test_table_and_picture_are_made_of_the_rows(out):
     assert (out / "peers.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_budget_of_fewer_seeds_is_named(out, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    first = [row for row in rows(out) if row["method"] == "descent"]
+    second = [{**row, "seed": 1} for row in first if row["budget"] == 0.5]
+    table = importlib.import_module("results").table([*first, *second], ["descent"])
+    assert "| descent | 2, at 10% 1 |" in table
+
+
 def test_running_again_does_only_what_is_missing(out):
     """Each budget by itself, where a method does not go from one to the next."""
     files = {(row["method"], row["budget"]): file for file, row in by_file(out).items()}
