@@ -98,10 +98,8 @@ def go_down(
             descent = descent_from(dense, data, settings, compute, seed=seed, table=table)
             origin = provenance(compute)
             done = sum(place.exists() for place in places)
-            reached = None
-            if done:
-                last = read_artifact(places[done - 1])
-                reached = (last.network, last.record["widths"])
+            last = read_artifact(places[done - 1]) if done else None
+            reached = (last.network, last.record["widths"]) if last else None
 
             def session(budget: float) -> Session:
                 return Session(given.out / "checkpoints" / f"{kind}-{seed}-{budget:g}")

@@ -51,7 +51,7 @@ class DescentSettings:
         augmentation: Of training images.
     """
 
-    search: SearchSettings = field(default_factory=lambda: SearchSettings(epochs=1))
+    search: SearchSettings = field(default_factory=SearchSettings)
     tuning: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=16, learning_rate=0.03))
     growth: float = 0.6
     cost: CostKind = "macs"

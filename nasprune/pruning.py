@@ -89,7 +89,7 @@ def prune(
         seed=seed,
         table=table,
     )
-    whose = _identity(dense, settings, seed)
+    whose = _identity(dense, settings, table, seed)
 
     def session(budget: float) -> Session:
         directory = None if checkpoints is None else checkpoints / f"{budget:g}"
@@ -102,9 +102,10 @@ def prune(
     return (dataclasses.replace(each, network=each.network.eval().to(memory_format=plain)) for each in reached)
 
 
-def _identity(network: nn.Module, settings: DescentSettings, seed: int) -> str:
+def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable | None, seed: int) -> str:
     """A hash of all that decides what becomes of a network but its images."""
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), seed]).encode())
+    times = None if table is None else dataclasses.asdict(table)
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed]).encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

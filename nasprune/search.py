@@ -53,7 +53,7 @@ class SearchSettings:
         temperature_end: At the last; in between it falls geometrically.
     """
 
-    epochs: int = 8
+    epochs: int = 1
     learn: str = "saliency"
     initial: str = "taylor"
     scale: Scale = "global"

@@ -153,10 +153,8 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
     descent = descent_from(
         dense, data, settings.descent_settings(explored), compute, seed=settings.seed, table=trial_table(settings)
     )
-    reached = None
-    if done:
-        last = read_artifact(directory / names[done - 1])
-        reached = (last.network, last.record["widths"])
+    last = read_artifact(directory / names[done - 1]) if done else None
+    reached = (last.network, last.record["widths"]) if last else None
     for pruned in descent.through(budgets[done:], session, reached=reached):
         name = names[len(records)]
         record = {

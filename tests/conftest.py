@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from nasprune.networks import NetworkSettings, build
+from nasprune.artifact import write_artifact
+from nasprune.networks import NetworkSettings, build, couple
 
 REAL = "NASPRUNE_DATA"
 
@@ -94,3 +95,19 @@ def lively(name: str, head: str) -> nn.Module:
         elif isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             module.bias.data.copy_(torch.rand(module.bias.shape, generator=generator) * 0.2 - 0.1)
     return network.eval()
+
+
+@pytest.fixture
+def point(tmp_path: Path) -> Path:
+    """The folder of a point of three classes and 16 px, as a study leaves it; its figures mean nothing."""
+    settings = NetworkSettings(network="resnet10", classes=3, image_size=16)
+    network = build(settings)
+    record = {
+        "point": "p", "network": "resnet10", "head": "original", "dataset": "folder", "classes": ["a", "b", "c"],
+        "image_size": 16, "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
+        "widths": {group.name: group.size for group in couple(network, settings).groups},
+        "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "data": {},
+        "provenance": {},
+    }  # fmt: skip
+    write_artifact(tmp_path / "p", network, record)
+    return tmp_path / "p"

@@ -10,24 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
-from nasprune.networks import NetworkSettings, build, couple
+from nasprune.networks import NetworkSettings, build
 from nasprune.runtime import check_onnx
 
 SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
-
-
-@pytest.fixture
-def point(tmp_path):
-    network = build(SETTINGS)
-    record = {
-        "point": "p", "network": "resnet10", "head": "original", "dataset": "folder", "classes": ["a", "b", "c"],
-        "image_size": 16, "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
-        "widths": {group.name: group.size for group in couple(network, SETTINGS).groups},
-        "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "data": {},
-        "provenance": {},
-    }  # fmt: skip
-    write_artifact(tmp_path / "p", network, record)
-    return tmp_path / "p"
 
 
 def change(point, **values):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from nasprune.descent import DescentSettings
 from nasprune.errors import ArtifactError, NetworkError, SettingsError
+from nasprune.latency import LatencyTable
 from nasprune.pruning import prune
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
@@ -135,7 +136,14 @@ def test_the_same_call_goes_on_where_it_was_stopped(trained, tmp_path):
     for one, other in zip(resumed, call(lambda *_: None, checkpoints=None), strict=True):
         assert one.widths == other.widths
         assert all(map(torch.equal, one.network.state_dict().values(), other.network.state_dict().values()))
-    for changed in ({"seed": 1}, {"budgets": [0.6, 0.5]}, {"settings": dataclasses.replace(QUICK, round_to=2)}):
+    table = LatencyTable(runtime="torch", threads=1, machine="another", layers={})
+    others = (
+        {"seed": 1},
+        {"budgets": [0.6, 0.5]},
+        {"settings": dataclasses.replace(QUICK, round_to=2)},
+        {"table": table},
+    )
+    for changed in others:
         with pytest.raises(ArtifactError, match="other settings"):
             call(lambda *_: None, **changed)
 
