@@ -44,7 +44,7 @@ WAYS: dict[str, tuple[CostKind, int]] = {
 BUDGETS = (0.5, 0.25, 0.1)
 Row = dict[str, Any]
 WARM, IN_A_ROW = 2, 10  # runs of one network after those of another: not counted, counted
-PLAIN = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+PLAIN = Statistics.none(3)
 
 
 @dataclass(frozen=True, kw_only=True)

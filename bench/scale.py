@@ -172,7 +172,7 @@ def simulate(options: argparse.Namespace) -> None:
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
     dense = obtain_dense(
-        shared / "dense", settings.dense_settings(len(data.classes)), data, choose_compute("cpu", threads=1)
+        shared / "dense", settings.dense_settings(len(data.classes), data.bands), data, choose_compute("cpu", threads=1)
     )
     plain = {
         "plan": plan(settings),

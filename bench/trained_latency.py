@@ -38,7 +38,7 @@ from nasprune.search import SearchSettings
 from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
 
-OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "statistics", "data")
+OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics", "data")
 Row = dict[str, Any]
 
 

@@ -56,6 +56,7 @@ def network_settings(record: Record) -> NetworkSettings:
         head=record["head"],
         classes=len(record["classes"]),
         image_size=record["image_size"],
+        bands=record["bands"],
     )
 
 

@@ -52,7 +52,10 @@ class DenseSettings:
 
 def dense_key(settings: DenseSettings, data: SceneData) -> str:
     """The name under which this dense network is shared: a hash of its settings, images and split."""
-    content: dict[str, Any] = dataclasses.asdict(settings) | {"data": data.store.data_hash}
+    content: dict[str, Any] = dataclasses.asdict(settings) | {
+        "data": data.store.data_hash,
+        "bands": data.settings.bands,
+    }
     if settings.weights not in (SCRATCH, IMAGENET):
         content["weights"] = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
     content["split"] = {
@@ -113,6 +116,8 @@ def _train(
         "dataset": data.dataset,
         "classes": list(data.classes),
         "image_size": settings.network.image_size,
+        "bands": data.bands,
+        "bit_depth": data.images.bit_depth,
         "statistics": dataclasses.asdict(data.statistics),
         "budget": 1.0,
         "macs": macs,

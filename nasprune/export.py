@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Normalised(nn.Module):
-    """`network` behind the normalisation it was trained with: takes RGB in [0, 1]."""
+    """`network` behind the normalisation it was trained with: takes values in [0, 1]."""
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -24,13 +24,12 @@ class Normalised(nn.Module):
     def __init__(self, network: nn.Module, statistics: Statistics) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("scale", 1 / torch.tensor(statistics.deviation).reshape(1, 3, 1, 1))
-        self.register_buffer(
-            "shift", -(torch.tensor(statistics.mean) / torch.tensor(statistics.deviation)).reshape(1, 3, 1, 1)
-        )
+        mean, deviation = torch.tensor(statistics.mean), torch.tensor(statistics.deviation)
+        self.register_buffer("scale", (1 / deviation).reshape(1, -1, 1, 1))
+        self.register_buffer("shift", -(mean / deviation).reshape(1, -1, 1, 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes) of images (B, 3, H, W)."""
+        """Logits (B, classes) of images (B, bands, H, W)."""
         logits: torch.Tensor = self.network(image * self.scale + self.shift)
         return logits
 
@@ -38,7 +37,7 @@ class Normalised(nn.Module):
 def export_onnx(
     network: nn.Module, statistics: Statistics, image_size: int, path: Path, *, batch: int | None = None
 ) -> None:
-    """Write `network` as float32 ONNX: input "image" (batch, 3, S, S) in [0, 1], output "logits" (batch, classes).
+    """Write `network` as float32 ONNX: input "image" (batch, bands, S, S) in [0, 1], output "logits" (batch, classes).
 
     Args:
         network: In evaluation mode.
@@ -49,7 +48,7 @@ def export_onnx(
     """
     device = next(network.parameters()).device
     module = Normalised(network, statistics).to(device).eval()
-    example = torch.rand(batch or 2, 3, image_size, image_size, device=device)
+    example = torch.rand(batch or 2, len(statistics.mean), image_size, image_size, device=device)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch 2.11's exporter uses what torch 2.11 has deprecated.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ from filelock import FileLock
 from nasprune.errors import DataError
 
 _UNFINISHED = ".unfinished"
+
+
+def plain(text: str) -> str:
+    """Spell `text` with letters, digits, '.', '_' and '-' alone, as names of files, studies and models are."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 @contextmanager

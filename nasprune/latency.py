@@ -256,14 +256,16 @@ def main() -> int:
     parser.add_argument("--head", default="original")
     parser.add_argument("--classes", type=int, required=True)
     parser.add_argument("--image-size", type=int, required=True)
+    parser.add_argument("--bands", type=int, default=3, help="how many")
     parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     try:
         settings = NetworkSettings(
-            network=given.network, head=given.head, classes=given.classes, image_size=given.image_size
-        )
+            network=given.network, head=given.head, classes=given.classes, image_size=given.image_size,
+            bands=given.bands,
+        )  # fmt: skip
         coupling = couple(build(settings), settings)
         table = measure(
             coupling, given.runtime, threads=given.threads, report=lambda text: sys.stderr.write(f"{text}\n")

@@ -37,17 +37,19 @@ class NetworkSettings:
 
     Attributes:
         network: "resnet10", a name of torchvision's, "timm:NAME", or "package.module:function", a function that
-            takes `num_classes` and returns a module.
+            takes `num_classes`, and `in_channels` if it likes, and returns a module.
         head: "original", or "pooled" to replace VGG's three linear layers (most of its parameters) by
             global average pooling and one linear layer. Residual networks are pooled as they are.
         classes: Number of classes.
         image_size: Side of the square input in pixels; MACs and flattened heads depend on it.
+        bands: Of the input. A network that is made for three gets another first convolution.
     """
 
     network: str
     head: str = "original"
     classes: int
     image_size: int
+    bands: int = 3
 
     def __post_init__(self) -> None:
         if ":" not in self.network and self.network != RESNET10 and self.network not in torchvision_names():
@@ -59,6 +61,8 @@ class NetworkSettings:
             raise SettingsError(f"head '{self.head}' given; expected one of {', '.join(HEADS)}")
         if self.head == "pooled" and not self.network.startswith("vgg"):
             raise SettingsError(f"head 'pooled' given with {self.network}; it is for VGG networks, use original")
+        if self.bands < 1:
+            raise SettingsError(f"{self.bands} bands given; expected at least 1")
         if self.classes < 2:
             raise SettingsError(f"{self.classes} classes given; expected at least 2")
         least = 32 if self.network.startswith("vgg") else 16
@@ -73,39 +77,41 @@ def build(settings: NetworkSettings, *, seed: int = 0) -> nn.Module:
     """The dense network with its initial weights, drawn from `seed`.
 
     Raises:
-        SettingsError: if there is no such network.
+        SettingsError: if there is no such network, or not for as many bands.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _build(settings.network, settings.classes)
+        network = _build(settings.network, settings.classes, settings.bands)
         if settings.head == "pooled" and isinstance(network, models.VGG):
             network.avgpool = nn.AdaptiveAvgPool2d(1)
             network.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, settings.classes))
     return network
 
 
-def _build(name: str, classes: int) -> nn.Module:
+def _build(name: str, classes: int, bands: int) -> nn.Module:
     if name == RESNET10:  # one basic block a stage: the smallest network of torchvision's own residual blocks
-        return cast("nn.Module", ResNet(BasicBlock, [1, 1, 1, 1], num_classes=classes))
+        return _taking(bands, cast("nn.Module", ResNet(BasicBlock, [1, 1, 1, 1], num_classes=classes)), name)
     source, colon, rest = name.partition(":")
     if not colon:
-        return cast("nn.Module", models.get_model(name, num_classes=classes, **_ARGUMENTS.get(name, {})))
-    return _from_timm(rest, classes) if source == "timm" else _from_function(source, rest, classes)
+        made = models.get_model(name, num_classes=classes, **_ARGUMENTS.get(name, {}))
+        return _taking(bands, cast("nn.Module", made), name)
+    return _from_timm(rest, classes, bands) if source == "timm" else _from_function(source, rest, classes, bands)
 
 
-def _from_timm(name: str, classes: int) -> nn.Module:
+def _from_timm(name: str, classes: int, bands: int) -> nn.Module:
     try:
         import timm
     except ImportError as error:
         raise SettingsError(f"network 'timm:{name}' given, but timm is not installed; pip install 'timm'") from error
     try:
-        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+        more: dict[str, Any] = {} if bands == 3 else {"in_chans": bands}
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **more)
     except RuntimeError as error:
         raise SettingsError(f"network 'timm:{name}' given, but timm says: {error}; see timm.list_models()") from error
     return network
 
 
-def _from_function(module: str, function: str, classes: int) -> nn.Module:
+def _from_function(module: str, function: str, classes: int, bands: int) -> nn.Module:
     given = f"network '{module}:{function}' given"
     try:
         make = getattr(importlib.import_module(module), function)
@@ -113,17 +119,40 @@ def _from_function(module: str, function: str, classes: int) -> nn.Module:
         raise SettingsError(f"{given}, but {error}; expected package.module:function on the Python path") from error
     try:
         takes = inspect.signature(make).parameters
-        network = make(num_classes=classes) if "num_classes" in takes else make()
+        known = {"num_classes": classes, "in_channels": bands}
+        network = make(**{key: value for key, value in known.items() if key in takes})
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{given}, but calling it failed: {error}; expected a function of num_classes") from error
     if not isinstance(network, nn.Module):
         raise SettingsError(f"{given}, which returned {type(network).__name__}; expected a torch.nn.Module")
+    return _taking(bands, network, f"{module}:{function}")
+
+
+def _taking(bands: int, network: nn.Module, name: str) -> nn.Module:
+    """The network with a first convolution that takes so many bands, where it takes three now.
+
+    New weights have the deviation of the old ones, but for sqrt(3 / bands): sums over bands stay as large.
+    """
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if bands == 3 or first is None or first.in_channels == bands:  # if it does not fit, tracing says so
+        return network
+    if type(first) is not nn.Conv2d or first.in_channels != 3 or first.groups != 1:
+        raise SettingsError(
+            f"network '{name}' given with images of {bands} bands, but its first convolution takes "
+            f"{first.in_channels}; expected a network for 3 or {bands} bands, or a function that takes in_channels"
+        )
+    with torch.no_grad():
+        first.weight = nn.Parameter(
+            torch.randn(first.out_channels, bands, *first.kernel_size, device=first.weight.device)
+            * first.weight.std() * (3 / bands) ** 0.5
+        )  # fmt: skip
+    first.in_channels = bands
     return network
 
 
 def _example(settings: NetworkSettings, network: nn.Module) -> torch.Tensor:
     device = next(network.parameters()).device
-    return torch.zeros(2, 3, settings.image_size, settings.image_size, device=device)
+    return torch.zeros(2, settings.bands, settings.image_size, settings.image_size, device=device)
 
 
 def couple(network: nn.Module, settings: NetworkSettings) -> Coupling:

@@ -26,6 +26,8 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "dataset": str,
     "classes": list,
     "image_size": int,
+    "bands": int,
+    "bit_depth": int,
     "statistics": dict,
     "widths": dict,
     "macs": int,

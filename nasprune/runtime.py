@@ -37,15 +37,15 @@ def onnx_session(path: Path, *, threads: int = 0) -> onnxruntime.InferenceSessio
         raise ArtifactError(f"{path} is not a model ONNX Runtime can load: {error}") from error
 
 
-def check_onnx(path: Path, *, classes: int, image_size: int) -> None:
-    """Make sure that a file takes images of this size and tells this many classes apart.
+def check_onnx(path: Path, *, classes: int, image_size: int, bands: int) -> None:
+    """Make sure that a file takes images of this size and these bands, and tells this many classes apart.
 
     Raises:
         ArtifactError: if not, or if ONNX Runtime cannot load it.
     """
     session = onnx_session(path)
     found = {value.name: list(value.shape[1:]) for value in (*session.get_inputs(), *session.get_outputs())}
-    expected = {"image": [3, image_size, image_size], "logits": [classes]}
+    expected = {"image": [bands, image_size, image_size], "logits": [classes]}
     if found != expected:
         told = ("; ".join(f"{name} (batch, {', '.join(map(str, shape))})" for name, shape in kind.items())
                 for kind in (found, expected))  # fmt: skip
@@ -53,7 +53,7 @@ def check_onnx(path: Path, *, classes: int, image_size: int) -> None:
 
 
 def onnx_logits(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Logits (B, classes) of an exported file for images (B, 3, S, S) in [0, 1]."""
+    """Logits (B, classes) of an exported file for images (B, bands, S, S) in [0, 1]."""
     (logits,) = onnx_session(path).run(["logits"], {"image": images})
     return cast("npt.NDArray[np.float32]", logits)
 

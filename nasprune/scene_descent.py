@@ -43,7 +43,7 @@ def descent_from(
     return Descent(
         dense=dense.network,
         coupling=couple(dense.network, network_settings(dense.record)),
-        image=(3, data.image_size, data.image_size),
+        image=(data.bands, data.image_size, data.image_size),
         lessons=Lessons(train, compute, teacher, views=settings.views, symmetries=symmetries(settings.augmentation)),
         validation=data.batches("validation", **loading),
         test=data.batches("test", **loading),

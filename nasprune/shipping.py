@@ -84,7 +84,7 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
     try:
         directory.mkdir(parents=True, exist_ok=True)
         export_onnx(artifact.network, artifact.statistics, data.image_size, paths["float32"], batch=1)
-        quantise(paths["float32"], paths["int8"], _pixels(data, "train"))
+        quantise(paths["float32"], paths["int8"], _pixels(data, "train"), bit_depth=data.images.bit_depth)
     except OSError as error:
         raise ArtifactError(
             f"files for the board cannot be written to {directory} ({error.strerror}); free some space, or choose "
@@ -97,14 +97,19 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
     return measured
 
 
-def quantise(source: Path, target: Path, images: Batches) -> None:
+def quantise(source: Path, target: Path, images: Batches, *, bit_depth: int) -> None:
     """Write the INT8 form of a float32 file.
+
+    Values of 16 bits do not fit into 8, least of all where one band lies far above another: of them the normalisation
+    stays float32, and what it makes is quantised.
 
     Args:
         source: ONNX with a fixed batch of 1.
         target: The file to be written.
         images: Batches of one training image each, in [0, 1]; the first `CALIBRATION_IMAGES` are used.
+        bit_depth: Of the images, 8 or 16.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -120,9 +125,13 @@ def quantise(source: Path, target: Path, images: Batches) -> None:
     try:
         logging.disable(logging.WARNING)  # it warns of its own steps
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        nodes = onnx.load(prepared).graph.node
+        scale = next(node for node in nodes if "image" in node.input)
+        shift = next(node for node in nodes if scale.output[0] in node.input)
         quantize_static(
             prepared, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"WeightSymmetric": True},
+            nodes_to_exclude=[scale.name, shift.name] if bit_depth > 8 else [],
         )  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)
@@ -171,7 +180,7 @@ def measure(path: Path, artifact: Artifact, data: SceneData) -> Measured:
 
 def _pixels(data: SceneData, part: Any) -> Batches:  # noqa: ANN401 (a literal of the data package)
     """One image at a time, in [0, 1]."""
-    raw = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+    raw = Statistics.none(data.bands)
     indices = getattr(data.split, part)
     return Batches(data.images, data.store.labels, indices, batch_size=1, statistics=raw, device=torch.device("cpu"))
 

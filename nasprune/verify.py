@@ -41,10 +41,9 @@ def verify(directory: Path, data_directory: Path) -> dict[str, Any]:
             f"{directory} was measured on images with hash {expected[:12]}, but those at hand have "
             f"{data.store.data_hash[:12]}; give the images the study was run on"
         )
-    check_onnx(directory / ONNX, classes=len(data.classes), image_size=data.image_size)
+    check_onnx(directory / ONNX, classes=len(data.classes), image_size=data.image_size, bands=data.bands)
     loading: dict[str, Any] = {"batch_size": 64, "device": torch.device("cpu")}
-    pixels = Statistics(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
-    raw = Batches(data.images, data.store.labels, data.split.test, statistics=pixels, **loading)
+    raw = Batches(data.images, data.store.labels, data.split.test, statistics=Statistics.none(data.bands), **loading)
     return {
         "test_accuracy": evaluate(artifact.network, data.batches("test", **loading)),
         "onnx_test_accuracy": evaluate_onnx(directory / ONNX, raw),

@@ -30,7 +30,9 @@ _VGG_HEAD = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3",
 def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint: str | None = None) -> None:
     """Load `source` into `network` in place; "scratch" leaves it as it was built.
 
-    The layer that makes the logits stays as built where it has another number of classes.
+    The layer that makes the logits stays as built where it has another number of classes. Where the network takes
+    another number of bands than three, the first layer has for each of them the mean of those of red, green and blue,
+    times 3 / bands, so that sums over bands stay as large.
 
     Args:
         network: Dense, as built.
@@ -57,6 +59,11 @@ def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint
     for key in _head(own):
         if key not in weights or weights[key].shape != own[key].shape:
             weights[key] = own[key]
+    for key, value in own.items():
+        given = weights.get(key, value)
+        if given.shape != value.shape and given.dim() == 4 and given.shape[1] == 3:
+            bands = value.shape[1]
+            weights[key] = given.mean(1, keepdim=True).mul(3 / bands).repeat(1, bands, 1, 1)
     weights |= {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
     try:
         load_tensors(network, weights)

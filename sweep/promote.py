@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
+from nasprune.data.bands import RGB
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.files import plain
 from sweep import environment
 from sweep.commandline import OneLineParser, command
 from sweep.front import MACS_SHARE, Cost, choose
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
         fetch_packed(storage, record["provenance"]["packed"])
     measured = measure(directory, storage.root / FOLDER, verifier)
     check(record, measured)
-    name = given.name or f"{record['dataset']}-{record['network']}"
+    name = given.name or plain(f"{record['dataset']}-{record['network']}")
     promotion = register(connection, model, name, given.alias, given.study, record)
     sys.stdout.write(report(given, directory, record, measured, promotion, connection))
     return 0
@@ -259,7 +261,12 @@ def report(
     connection: Connection,
 ) -> str:
     """What to tell: what was promoted, how to load it, how to go back."""
-    side = record["image_size"]
+    side, bands = record["image_size"], record["bands"]
+    values = (
+        "RGB"
+        if record["data"]["bands"] == RGB
+        else f"bands {record['data']['bands']} over {2 ** record['bit_depth'] - 1},"
+    )
     alias, name = given.alias, promotion.name
     lines = [
         f"{name} version {promotion.version} is {alias}: point {record['point']} of study {given.study}, "
@@ -272,7 +279,7 @@ def report(
         "    import mlflow",
         f'    mlflow.set_tracking_uri("{connection.shown}")',
         f'    model = mlflow.pyfunc.load_model("models:/{name}@{alias}")',
-        f'    logits = model.predict(images)["logits"]  # float32 (batch, 3, {side}, {side}), RGB in [0, 1]',
+        f'    logits = model.predict(images)["logits"]  # float32 (batch, {bands}, {side}, {side}), {values} in [0, 1]',
         f'    # or the file itself: mlflow.onnx.load_model("models:/{name}@{alias}")',
         "",
     ]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:
     """The study's dense network, trained somewhere on the cluster if nobody has yet."""
-    storage, key = settings.place(), dense_key(settings.dense_settings(len(data.classes)), data)
+    storage, key = settings.place(), dense_key(settings.dense_settings(len(data.classes), data.bands), data)
     target = storage.root / DENSE / key
     if storage.fetch_folder(f"{DENSE}/{key}"):
         return read_artifact(target)
@@ -99,7 +99,7 @@ def _train_dense(
         return
     compute = choose_compute(settings.device, threads=threads)
     data = node_images(settings, images)
-    how = settings.dense_settings(len(data.classes))
+    how = settings.dense_settings(len(data.classes), data.bands)
     if weights:
         storage.fetch_file(weights)
         how = dataclasses.replace(how, weights=str(storage.root / weights))

@@ -15,6 +15,7 @@ from nasprune.data.augment import Augmentation
 from nasprune.dense import DenseSettings
 from nasprune.descent import DescentSettings
 from nasprune.errors import SettingsError
+from nasprune.files import plain
 from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
@@ -51,6 +52,13 @@ class StudySettings:
         default=None, metadata=_help("folder or zip of the images; without it a known data set is downloaded")
     )
     image_size: int = field(default=48, metadata=_help("side in pixels that images are resized to"))
+    bands: str = field(
+        default="rgb",
+        metadata=_help(
+            "rgb (8-bit colours), all, or numbers of bands of TIFF images in the order wanted, from 1, as 4,3,2; "
+            "8 or 16 bits"
+        ),
+    )
     split: str = field(default="stratified", metadata=_help("stratified (seeded) or published"))
     fractions: tuple[float, ...] = field(
         default=(0.7, 0.1, 0.2), metadata=_help("train, validation and test shares of a stratified split")
@@ -150,8 +158,7 @@ class StudySettings:
         if len(self.fractions) != 3:
             raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
         if not self.study:
-            network = re.sub(r"[^A-Za-z0-9._-]+", "-", self.network)  # timm:NAME
-            object.__setattr__(self, "study", f"{self.data_settings().name}-{network}")
+            object.__setattr__(self, "study", plain(f"{self.data_settings().name}-{self.network}"))
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.study) or self.study in RESERVED:
             raise SettingsError(
                 f"study name '{self.study}' given; expected letters, digits, '.', '_' and '-' only, "
@@ -240,16 +247,19 @@ class StudySettings:
             dataset=self.dataset,
             data=self.data,
             image_size=self.image_size,
+            bands=self.bands,
             split=self.split,
             fractions=(self.fractions[0], self.fractions[1], self.fractions[2]),
             scenes_per_class=self.scenes_per_class,
             seed=self.seed,
         )
 
-    def dense_settings(self, classes: int) -> DenseSettings:
-        """What `nasprune.dense.obtain_dense` takes."""
+    def dense_settings(self, classes: int, bands: int) -> DenseSettings:
+        """What `nasprune.dense.obtain_dense` takes for images of so many classes and bands."""
         return DenseSettings(
-            network=NetworkSettings(network=self.network, head=self.head, classes=classes, image_size=self.image_size),
+            network=NetworkSettings(
+                network=self.network, head=self.head, classes=classes, image_size=self.image_size, bands=bands
+            ),
             training=TrainingSettings(epochs=self.dense_epochs, learning_rate=self.dense_learning_rate),
             batch_size=self.batch_size,
             augmentation=augmentation_given(self.augmentation),

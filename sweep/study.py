@@ -221,7 +221,7 @@ def _run(
 def _check_budgets(settings: StudySettings, data: SceneData) -> LatencyTable | None:
     """Check that every budget can be reached; gives the table of times that a cost of latency goes by."""
     how = settings.descent_settings({})
-    network_settings = settings.dense_settings(len(data.classes)).network
+    network_settings = settings.dense_settings(len(data.classes), data.bands).network
     network = build(network_settings)
     coupling = couple(network, network_settings)
     table = None

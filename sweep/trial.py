@@ -178,7 +178,7 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
 DENSE = "shared/dense"
 """Of all dense networks in a storage."""
 
-_OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "statistics")
+_OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics")
 
 
 def point_name(trial: str, budget: float) -> str:

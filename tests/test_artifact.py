@@ -66,10 +66,10 @@ def test_damage_is_named(point, damage, message):
 
 
 def test_an_onnx_file_of_another_network_is_named(point, tmp_path):
-    check_onnx(point / "model.onnx", classes=3, image_size=16)
-    for classes, image_size in ((4, 16), (3, 32)):
+    check_onnx(point / "model.onnx", classes=3, image_size=16, bands=3)
+    for classes, image_size, bands in ((4, 16, 3), (3, 32, 3), (3, 16, 4)):
         with pytest.raises(ArtifactError, match=rf"logits \(batch, 3\); expected .*\(batch, {classes}\)") as caught:
-            check_onnx(point / "model.onnx", classes=classes, image_size=image_size)
+            check_onnx(point / "model.onnx", classes=classes, image_size=image_size, bands=bands)
         assert "\n" not in str(caught.value)
 
 

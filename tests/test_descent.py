@@ -163,7 +163,18 @@ def test_the_first_budget_of_a_descent_is_the_search_for_it_alone(dense, data, d
 
 
 def test_a_descent_goes_on_from_its_last_point_as_if_never_stopped(dense, data, descended, tmp_path):
-    keys = ("network", "head", "dataset", "classes", "image_size", "statistics", "data", "provenance")
+    keys = (
+        "network",
+        "head",
+        "dataset",
+        "classes",
+        "image_size",
+        "bands",
+        "bit_depth",
+        "statistics",
+        "data",
+        "provenance",
+    )
     record = {**{key: dense.record[key] for key in keys}, "point": "p", **descended[0].measures()}
     write_artifact(tmp_path / "p", descended[0].network, record)
     last = read_artifact(tmp_path / "p")
@@ -220,7 +231,7 @@ def test_without_search_the_criterion_decides(dense, data):
 
 @pytest.fixture(scope="module")
 def point(folder, data, dense, pruned):
-    keys = ("network", "head", "dataset", "classes", "image_size", "statistics")
+    keys = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics")
     record = {
         **{key: dense.record[key] for key in keys},
         "point": "p", "trial": "t000", **pruned.measures(),
@@ -302,7 +313,18 @@ def test_whole_way_for_every_network(tmp_path, data, name, head):
     first = run(dense, data, settings=settings)
     assert first.macs_ratio <= 0.3
     assert same(first, run(dense, data, settings=settings))
-    keys = ("network", "head", "dataset", "classes", "image_size", "statistics", "data", "provenance")
+    keys = (
+        "network",
+        "head",
+        "dataset",
+        "classes",
+        "image_size",
+        "bands",
+        "bit_depth",
+        "statistics",
+        "data",
+        "provenance",
+    )
     record = {**{key: dense.record[key] for key in keys}, "point": "p", **first.measures()}
     write_artifact(tmp_path / "p", first.network, record)
     batches = data.batches("test", batch_size=64, device=torch.device("cpu"))

@@ -103,6 +103,42 @@ def test_users_own_function_is_a_network_and_what_cannot_be_cut_stays_whole():
     assert rebuilt.second.out_channels == 2
 
 
+def of_channels(num_classes, in_channels):
+    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+
+def grey(num_classes):
+    return of_channels(num_classes, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vgg11_bn", "mobilenet_v3_small", "densenet121", "timm:lcnet_050", "tests.test_networks:held",
+             "tests.test_networks:of_channels"],
+)  # fmt: skip
+@pytest.mark.parametrize("bands", [1, 13])
+def test_networks_take_any_number_of_bands(name, bands):
+    settings = NetworkSettings(network=name, classes=5, image_size=32, bands=bands)
+    network = build(settings)
+    coupling = couple(network, settings)
+    assert network.eval()(torch.zeros(2, bands, 32, 32)).shape == (2, 5)
+    widths = {group.name: max(1, group.size // 2) for group in coupling.groups}
+    rebuilt = build_with_widths(settings, widths)
+    assert next(m for m in rebuilt.modules() if isinstance(m, nn.Conv2d)).in_channels == bands
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), build(settings).parameters(), strict=True))
+
+
+def test_sums_over_more_bands_stay_as_large():
+    images = torch.randn(8, 48, 32, 32, generator=torch.Generator().manual_seed(0))
+    few, many = (build(NetworkSettings(network="resnet18", classes=5, image_size=32, bands=b)) for b in (3, 48))
+    with torch.no_grad():
+        assert float(many.conv1(images).std()) == pytest.approx(float(few.conv1(images[:, :3]).std()), rel=0.05)
+
+
+def test_a_network_for_other_bands_is_named():
+    with pytest.raises(SettingsError, match="images of 4 bands, but its first convolution takes 1; expected"):
+        build(NetworkSettings(network="tests.test_networks:grey", classes=5, image_size=32, bands=4))
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [

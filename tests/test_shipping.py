@@ -6,17 +6,21 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import onnx
 import pytest
 
 from nasprune.artifact import read_artifact
 from nasprune.compute import choose_compute
-from nasprune.data import DataSettings, load
+from nasprune.data import DataSettings, EncodedImage, load
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings
 from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
+from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
+from nasprune.verify import verify
+from tests.data.scene_files import geotiff, write_zip
 
 ON_BOARD = {"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten", "Gemm"}
 QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
@@ -93,3 +97,27 @@ def test_missing_point_is_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_dim_band_beside_a_bright_one_survives_int8(tmp_path):
+    """Classes differ by 40 steps of 16 bits in one band; 8 bits over the other would have steps of 118."""
+    draw = np.random.default_rng(0)
+    images = [
+        EncodedImage(
+            name=f"{label}/{number:02d}.tif",
+            label=label,
+            encoded=geotiff(np.rint(draw.normal((30_000, dim), (300, 10), (16, 16, 2))).clip(0).astype(np.uint16)),
+        )
+        for label, dim in (("cloud", 60), ("water", 20))
+        for number in range(40)
+    ]
+    archive = write_zip(tmp_path / "dim.zip", images)
+    wanted = DataSettings(dataset="folder", data=archive, image_size=16, bands="all", fractions=(0.5, 0.2, 0.3))
+    data = load(wanted, tmp_path / "data")
+    network = NetworkSettings(network="resnet10", classes=2, image_size=16, bands=data.bands)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=3), batch_size=8)
+    dense = obtain_dense(tmp_path / "dense", settings, data, choose_compute("cpu"))
+    assert verify(dense.directory, tmp_path / "data") == {"test_accuracy": 1, "onnx_test_accuracy": 1, "images": 24}
+    measured = ship(dense, data, tmp_path / "board")
+    assert {precision: each.test_accuracy for precision, each in measured.items()} == {"float32": 1, "int8": 1}
+    assert operators(tmp_path / "board" / BOARD_FILES["int8"])[1] == [1, 2, 16, 16]

@@ -73,6 +73,17 @@ def test_weights_from_a_file(published):
     check(network, published)
 
 
+def test_weights_for_colours_serve_other_bands(published):
+    """Of a grey image the first layer sees as much through thirteen bands as through three."""
+    colours, bands = (build(NetworkSettings(network="resnet18", classes=5, image_size=32, bands=b)) for b in (3, 13))
+    for network in (colours, bands):
+        load_initial_weights(network, "resnet18", str(published))
+    grey = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(bands.conv1(grey.expand(2, 13, 32, 32)), colours.conv1(grey.expand(2, 3, 32, 32)))
+    assert torch.equal(bands.layer3[1].conv2.weight, colours.layer3[1].conv2.weight)
+
+
 def test_imagenet_weights_from_the_hub(published, hub):
     network = build(SETTINGS)
     load_initial_weights(network, "resnet18", "imagenet", endpoint=hub)

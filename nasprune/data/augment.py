@@ -17,7 +17,9 @@ class Augmentation:
     flips: bool = True  # mirror each axis with probability 1/2
     transposes: bool = True  # swap the axes with probability 1/2; with flips: all eight symmetries of the square
     shift: float = 0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
-    jitter: float = 0.2  # brightness, contrast and colour are each scaled by a factor in [1 - jitter, 1 + jitter]
+    jitter: float = (
+        0.2  # brightness, contrast and, of three bands, colour are scaled by factors in [1 - jitter, 1 + jitter]
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -30,18 +32,25 @@ def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.G
     """Change every image in its own way.
 
     Args:
-        images: uint8 (B, 3, S, S), channels-last in memory.
+        images: uint8 or uint16 (B, bands, S, S), channels-last in memory. Three bands are taken for colours.
         augmentation: what may happen.
         generator: the only source of chance, on the device of the images.
 
     Returns:
-        float32 (B, 3, S, S) in [0, 1], channels-last in memory.
+        float32 (B, bands, S, S) in [0, 1], channels-last in memory.
     """
-    batch, _, side, _ = images.shape
-    pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
+    batch, bands, side, _ = images.shape
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, bands)
+    if pixels.dtype == torch.uint16:
+        pixels = pixels.float()  # few kernels take 16 bits without a sign
     source = _source_pixels(batch, side, augmentation, generator)
-    moved = pixels.index_select(0, source.view(-1)).float().view(batch, side, side, 3)
-    return _jittered(moved, augmentation.jitter, generator).permute(0, 3, 1, 2)
+    moved = pixels.index_select(0, source.view(-1)).float().view(batch, side, side, bands)
+    return _jittered(moved.mul_(unit(images)), augmentation.jitter, generator).permute(0, 3, 1, 2)
+
+
+def unit(images: torch.Tensor) -> float:
+    """What takes the values of these images to [0, 1]."""
+    return 1 / 65535 if images.dtype == torch.uint16 else 1 / 255
 
 
 Symmetry = tuple[bool, bool, bool]
@@ -96,19 +105,28 @@ def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -
     All three are linear, so they are done as one: with factors b, c, s, an image's mean grey m and a pixel's
     grey g, the result is s c b x + (1 - s) c b g + (1 - c) b m, cut once to [0, 1].
 
+    Bands that are no colours may lie far apart, and a grey of them all far from each: there contrast is about each
+    band's own mean, and how bands stand to one another, which tells water from wood, stays.
+
     Args:
-        pixels: float32 (B, S, S, 3) in [0, 255]; overwritten.
+        pixels: float32 (B, S, S, bands) in [0, 1]; overwritten.
         jitter: largest change of a factor from 1.
         generator: source of chance.
 
     Returns:
-        float32 (B, S, S, 3) in [0, 1].
+        float32 (B, S, S, bands) in [0, 1].
     """
-    pixels.mul_(1 / 255)
     if jitter == 0:
         return pixels
     draw = torch.rand((3, len(pixels), 1, 1), generator=generator, device=pixels.device)
     brightness, contrast, colour = 1 + jitter * (2 * draw - 1)
+    if pixels.shape[-1] != len(_GREY):
+        mean = pixels.mean((1, 2), keepdim=True)
+        return (
+            pixels.mul_((contrast * brightness)[..., None])
+            .add_(((1 - contrast) * brightness)[..., None] * mean)
+            .clamp_(0, 1)
+        )
     grey = pixels @ _grey_weights(pixels.device)
     mean = grey.mean((1, 2), keepdim=True)
     added = (1 - colour) * contrast * brightness * grey + (1 - contrast) * brightness * mean

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nasprune.data.augment import Augmentation, augment
+from nasprune.data.augment import Augmentation, augment, unit
 from nasprune.data.mapped import MappedImages
 from nasprune.data.statistics import Statistics
 from nasprune.errors import DataError, SettingsError
@@ -78,7 +78,7 @@ class Batches:
                 an uninterrupted one would.
 
         Yields:
-            x float32 (b, 3, S, S), normalised, channels-last, and y int64 (b,), both on the device. b is the
+            x float32 (b, bands, S, S), normalised, channels-last, and y int64 (b,), both on the device. b is the
             batch size but for a short last batch; with augmentation a last batch of less than half the size
             is left out, unless it is the only one.
         """
@@ -95,11 +95,11 @@ class Batches:
             y = torch.from_numpy(self._labels[chosen])
             x = self._images.gather(chosen, pinned=pinned).to(self._device, non_blocking=pinned)
             y = (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
-            seen = x.float().mul_(1 / 255) if augmentation is None else augment(x, augmentation, generator)
+            seen = x.float().mul_(unit(x)) if augmentation is None else augment(x, augmentation, generator)
             yield seen.mul_(scale).add_(offset), y
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale and offset (3, 1, 1) that take [0, 1] to mean 0, deviation 1."""
+        """Scale and offset (bands, 1, 1) that take [0, 1] to mean 0, deviation 1."""
         mean = torch.tensor(self._statistics.mean, device=self._device)[:, None, None]
         deviation = torch.tensor(self._statistics.deviation, device=self._device)[:, None, None]
         return 1 / deviation, -mean / deviation

@@ -1,21 +1,24 @@
-"""Encoded bytes to RGB pixels, with every kind of broken image named."""
+"""Encoded bytes to pixels, with every kind of broken image named."""
 
 import io
+import logging
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import SAMPLESPERPIXEL, TiffImageFile
 
+from nasprune.data.bands import RGB, Pixels, bands_of, read_bands
 from nasprune.errors import DataError
 from nasprune.files import reason
 
 _FORMATS = ("JPEG", "PNG", "TIFF")  # the fewest decoders that foreign bytes can reach
 _LARGEST = 1 << 26  # pixels of one image: 8192 x 8192, far above a scene, far below what exhausts memory
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_CHOOSE = "give --bands all, or the numbers of those to use, as --bands 3,2,1"
 
 
-def decode(name: str, encoded: bytes, image_size: int | None = None) -> npt.NDArray[np.uint8]:
-    """Decode one image, in full, to RGB; grey and palette images are converted, transparency is dropped.
+def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: str = RGB) -> Pixels:
+    """Decode one image, in full.
 
     Resizing squeezes to a square with Pillow's bilinear filter, whose support grows with the reduction: it
     does not alias, it cannot overshoot as bicubic does, and torchvision's transforms do so by default.
@@ -24,17 +27,23 @@ def decode(name: str, encoded: bytes, image_size: int | None = None) -> npt.NDAr
         name: how to call the image in an error.
         encoded: the file's bytes: JPEG, PNG or TIFF.
         image_size: the side in pixels to resize to; None keeps the image's own size.
+        bands: "rgb" takes images of 8 bits; grey and palette images are converted, transparency is dropped.
+            Otherwise see `read_bands`.
 
     Returns:
-        uint8 (height, width, 3).
+        uint8 (height, width, 3), or what `read_bands` returns.
 
     Raises:
-        DataError: if the bytes are no whole image, the image is huge, or has more than 8 bits a channel.
+        DataError: if the bytes are no whole image, the image is huge, or has other bands than asked for.
     """
+    if bands != RGB:
+        return read_bands(name, encoded, bands, image_size)
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it prints what the error below says
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
-            if width * height <= _LARGEST and image.mode in _EIGHT_BIT:
+            samples = _samples(image)
+            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3:
                 image.load()
                 rgb = image if image.mode == "RGB" else image.convert("RGB")
                 if image_size is not None and image.size != (image_size, image_size):
@@ -42,10 +51,22 @@ def decode(name: str, encoded: bytes, image_size: int | None = None) -> npt.NDAr
                 return np.asarray(rgb, dtype=np.uint8)
             mode = image.mode
     except Exception as error:  # whatever a decoder raises on foreign bytes, the file is what is wrong
+        more = bands_of(encoded) if isinstance(error, UnidentifiedImageError) else None
+        if more is not None:
+            raise DataError(f"image {name!r} has {more}: {_CHOOSE}") from error
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
     if mode not in _EIGHT_BIT:
-        raise DataError(f"image {name!r} has pixels of kind {mode}: convert it to 8-bit RGB")
+        raise DataError(f"image {name!r} has pixels of kind {mode}: convert it to 8-bit RGB, or {_CHOOSE}")
+    if samples > 3:
+        raise DataError(f"image {name!r} has {samples} bands: {_CHOOSE}")
     raise DataError(f"image {name!r} has {width} x {height} pixels, at most {_LARGEST} are taken: cut it into scenes")
+
+
+def _samples(image: Image.Image) -> int:
+    """Bands of a TIFF of colours: a fourth one may be infrared as well as transparency, and Pillow drops it."""
+    if not isinstance(image, TiffImageFile) or image.mode == "CMYK":
+        return 3
+    return int(image.tag_v2.get(SAMPLESPERPIXEL, 1))
 
 
 def _first(error: Exception) -> str:

@@ -44,6 +44,11 @@ class SceneData:
         """Names of the classes; a label is a place among them."""
         return self.store.classes
 
+    @property
+    def bands(self) -> int:
+        """How many each image has."""
+        return self.images.bands
+
     def batches(
         self,
         part: Part,
@@ -83,9 +88,9 @@ def load(settings: DataSettings, directory: Path, *, seek: Callable[[Path], None
     """
     known = CATALOG.get(settings.dataset)
     if settings.data is not None:
-        store = _given(settings.dataset, settings.data, known, directory, seek)
+        store = _given(settings, settings.data, known, directory, seek)
     elif known is not None:
-        store = _fetched(known, directory, seek)
+        store = _fetched(settings, known, directory, seek)
     else:
         store = _drawn(settings, directory, seek)
     if known is not None and settings.split == "published":
@@ -122,22 +127,22 @@ def _ready(settings: DataSettings, store: Store) -> SceneData:
             fractions=settings.fractions,
             seed=settings.seed,
         )
-    images = store.images(settings.image_size)
+    images = store.images(settings.image_size, settings.bands)
     return SceneData(
         settings=settings,
         dataset=settings.name,
         store=store,
         images=images,
         split=split,
-        statistics=_statistics(store, images, split),
+        statistics=_statistics(settings, store, images, split),
         image_size=settings.image_size,
     )
 
 
-def _statistics(store: Store, images: MappedImages, split: Split) -> Statistics:
+def _statistics(settings: DataSettings, store: Store, images: MappedImages, split: Split) -> Statistics:
     """Mean and deviation of the training images, measured once and kept beside them."""
     digest = hashlib.sha256(split.train.tobytes()).hexdigest()[:12]
-    path = store.directory / f"statistics-{images.image_size}-{digest}.json"
+    path = store.directory / f"statistics-{images.image_size}-{settings.bands.replace(',', '-')}-{digest}.json"
     with locked(path):
         if not path.exists():
             write_json(path, asdict(measure(images, split.train)))
@@ -153,23 +158,25 @@ def _kept_parts(path: Path) -> dict[str, Part]:
     return kept
 
 
-def _given(dataset: str, data: Path, known: Catalogued | None, directory: Path, seek: Callable[[Path], None]) -> Store:
+def _given(
+    settings: DataSettings, data: Path, known: Catalogued | None, directory: Path, seek: Callable[[Path], None]
+) -> Store:
     listing = list_scenes(data)
     if known is not None:
         check_classes(known, listing.counts)
-    packed = directory / f"{dataset}-{listing.fingerprint}"
+    packed = directory / f"{settings.dataset}-{listing.fingerprint}"
     seek(packed)
-    return pack(dataset, read_listed(listing), packed)
+    return pack(settings.dataset, read_listed(listing), packed, bands=settings.bands)
 
 
-def _fetched(known: Catalogued, directory: Path, seek: Callable[[Path], None]) -> Store:
+def _fetched(settings: DataSettings, known: Catalogued, directory: Path, seek: Callable[[Path], None]) -> Store:
     packed = directory / f"{known.name}-{known.archive.sha256[:12]}"
     seek(packed)
     if is_packed(packed):  # the archive may be gone by now
         return open_store(packed)
     listing = list_scenes(download(known, directory / _DOWNLOADS))
     check_classes(known, listing.counts)
-    return pack(known.name, read_listed(listing), packed)
+    return pack(known.name, read_listed(listing), packed, bands=settings.bands)
 
 
 def _drawn(settings: DataSettings, directory: Path, seek: Callable[[Path], None]) -> Store:
@@ -182,4 +189,4 @@ def _drawn(settings: DataSettings, directory: Path, seek: Callable[[Path], None]
         digest.update(scene.encoded)
     packed = directory / f"scenes-{digest.hexdigest()[:12]}"
     seek(packed)
-    return pack("scenes", draw(settings.scenes_per_class), packed)
+    return pack("scenes", draw(settings.scenes_per_class), packed, bands=settings.bands)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from nasprune.data.bands import BIT_DEPTHS, RGB, Pixels
 from nasprune.data.decode import decode
 from nasprune.errors import DataError
 from nasprune.files import reason
@@ -27,6 +28,8 @@ class MappedImages:
 
     Attributes:
         image_size: side of the images in pixels.
+        bands: how many each has.
+        bit_depth: 8 or 16: of the values, which go from 0 to 2^bit_depth - 1.
     """
 
     def __init__(self, path: Path, image_size: int) -> None:
@@ -40,12 +43,16 @@ class MappedImages:
             with pa.memory_map(str(path)) as source:
                 table = pa.ipc.open_file(source).read_all()
             column = table.column("image")
-            if column.type != _kind(image_size):
-                raise pa.ArrowInvalid(f"images of kind {column.type}")
+            kind = column.type
+            if not _is_kind(kind, image_size):
+                raise pa.ArrowInvalid(f"images of kind {kind}")
         except (OSError, KeyError, pa.ArrowException) as error:
             raise DataError(
                 f"{path} is no whole file of images ({reason(error)}): remove it, it is made again"
             ) from error
+        self.bands = int(kind.shape[2])
+        self._dtype = kind.value_type.to_pandas_dtype()
+        self.bit_depth = BIT_DEPTHS[np.dtype(self._dtype).name]
         # Views into the map. Every batch but the last is equally long, so a division finds an image's batch.
         self._views = [chunk.to_numpy_ndarray() for chunk in column.chunks]
         self._rows = max(1, len(self._views[0])) if self._views else 1
@@ -62,7 +69,7 @@ class MappedImages:
             pinned: whether to place the tensor in page-locked memory, from which a GPU copies meanwhile.
 
         Returns:
-            uint8 (B, 3, S, S) in channels-last memory format.
+            uint8 or uint16 (B, bands, S, S) in channels-last memory format.
 
         Raises:
             IndexError: if an index is outside the images.
@@ -70,7 +77,9 @@ class MappedImages:
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self._length):
             raise IndexError(f"images {wanted.min()} to {wanted.max()} asked of {self._length}")
-        out = torch.empty((len(wanted), self.image_size, self.image_size, 3), dtype=torch.uint8, pin_memory=pinned)
+        kind = torch.uint8 if self.bit_depth == 8 else torch.uint16
+        shape = (len(wanted), self.image_size, self.image_size, self.bands)
+        out = torch.empty(shape, dtype=kind, pin_memory=pinned)
         target = out.numpy()
         batch, row = np.divmod(wanted, self._rows)
         for number in np.unique(batch):
@@ -79,26 +88,40 @@ class MappedImages:
         return out.permute(0, 3, 1, 2)
 
 
-def write_mapped(path: Path, encoded: Iterable[tuple[str, bytes]], image_size: int) -> None:
+def write_mapped(path: Path, encoded: Iterable[tuple[str, bytes]], image_size: int, bands: str = RGB) -> None:
     """Decode images on all cores and write them to `path`, one record batch in memory at a time.
 
     Args:
         path: the file to write.
         encoded: (name, file content) of every image, in order.
         image_size: side in pixels to resize to.
+        bands: see `decode`.
 
     Raises:
-        DataError: if an image cannot be decoded.
+        DataError: if an image cannot be decoded, or has other bands than the first.
         OSError: if the file cannot be written.
     """
-    kind = _kind(image_size)
-    rows = max(1, _BATCH_BYTES // (image_size * image_size * 3))
+    images = in_threads(lambda image: (image[0], decode(*image, image_size, bands=bands)), encoded)
+    first = next(images)
+    kind = _kind(first[1])
+    rows = max(1, _BATCH_BYTES // first[1].nbytes)
     schema = pa.schema([pa.field("image", kind, nullable=False)])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        images = in_threads(lambda image: decode(*image, image_size), encoded)
-        while pixels := list(islice(images, rows)):
-            column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(pixels))
+        alike = chain([first], (_alike(image, first) for image in images))
+        while portion := list(islice(alike, rows)):
+            column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack([pixels for _, pixels in portion]))
             writer.write_batch(pa.record_batch([column.cast(kind)], schema=schema))
+
+
+def _alike(image: tuple[str, Pixels], first: tuple[str, Pixels]) -> tuple[str, Pixels]:
+    """Return `image`; its file may well be readable and yet not be of the camera that the first one is of."""
+    if image[1].shape != first[1].shape or image[1].dtype != first[1].dtype:
+        had, expected = (f"{pixels.shape[2]} bands of {pixels.dtype}" for _, pixels in (image, first))
+        raise DataError(
+            f"image {image[0]!r} has {had}, {first[0]!r} has {expected}: a data set's images have the same; name "
+            "bands that all have with --bands, or remove one kind"
+        )
+    return image
 
 
 def in_threads(work: Callable[[_Given], _Made], given: Iterable[_Given]) -> Iterator[_Made]:
@@ -116,5 +139,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _kind(image_size: int) -> pa.DataType:
-    return pa.fixed_shape_tensor(pa.uint8(), (image_size, image_size, 3))
+def _kind(pixels: Pixels) -> pa.DataType:
+    return pa.fixed_shape_tensor(pa.from_numpy_dtype(pixels.dtype), pixels.shape)
+
+
+def _is_kind(kind: pa.DataType, image_size: int) -> bool:
+    return (
+        isinstance(kind, pa.FixedShapeTensorType)
+        and kind.value_type in (pa.uint8(), pa.uint16())
+        and len(kind.shape) == 3
+        and tuple(kind.shape[:2]) == (image_size, image_size)
+    )

@@ -1,12 +1,13 @@
 """Which images to use, and how."""
 
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nasprune.catalog import CATALOG
+from nasprune.data.bands import RGB, check_bands
 from nasprune.data.splits import check_fractions
 from nasprune.errors import SettingsError
+from nasprune.files import plain
 
 DATASETS = ("scenes", "folder", *sorted(CATALOG))  # what `DataSettings.dataset` may be
 
@@ -18,6 +19,7 @@ class DataSettings:
     dataset: str = "scenes"  # these are generated; "folder" is any <class>/<image>; others are in the catalog
     data: Path | None = None  # a folder or zip; None generates scenes, or downloads a data set of the catalog
     image_size: int = 48  # side in pixels, 16 to 1024
+    bands: str = RGB  # 8-bit colours; or "all", or numbers of bands in the order wanted, as "4,3,2"
     fractions: tuple[float, float, float] = (
         0.7,
         0.1,
@@ -32,7 +34,7 @@ class DataSettings:
         """What results are filed under: the data set, or what the folder or zip of any images is called."""
         if self.dataset != "folder" or self.data is None:
             return self.dataset
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.data.stem).strip("-._") or self.dataset
+        return plain(self.data.stem).strip("-._") or self.dataset
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
@@ -45,6 +47,7 @@ class DataSettings:
             )
         if not 16 <= self.image_size <= 1024:
             raise SettingsError(f"image size {self.image_size}: give 16 to 1024 pixels")
+        check_bands(self.bands)
         check_fractions(self.fractions)
         if self.split not in {"stratified", "published"}:
             raise SettingsError(f"split {self.split!r}: give stratified or published")

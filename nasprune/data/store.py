@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nasprune.data.bands import RGB
 from nasprune.data.decode import decode
 from nasprune.data.mapped import MappedImages, in_threads, write_mapped
 from nasprune.data.readers import EncodedImage
@@ -58,18 +59,22 @@ class Store:
     def __len__(self) -> int:
         return len(self.names)
 
-    def images(self, image_size: int) -> MappedImages:
-        """Map the images at `image_size` pixels a side, decoding them all on the first call for that size.
+    def images(self, image_size: int, bands: str = RGB) -> MappedImages:
+        """Map these bands of the images at `image_size` pixels a side, decoding them all on the first such call.
+
+        Args:
+            image_size: the side in pixels to resize to.
+            bands: which, see `decode`.
 
         Raises:
             DataError: if the file of pixels cannot be made or is damaged.
         """
-        path = self.directory / f"pixels-{image_size}-{self.data_hash[:12]}.arrow"
+        path = self.directory / f"pixels-{image_size}-{bands.replace(',', '-')}-{self.data_hash[:12]}.arrow"
         if not path.exists():
             with locked(path):
                 if not path.exists():  # another process may have made it while this one waited
                     with replacing(path) as unfinished:
-                        write_mapped(unfinished, self._encoded(), image_size)
+                        write_mapped(unfinished, self._encoded(), image_size, bands)
         images = MappedImages(path, image_size)
         if len(images) != len(self):
             raise DataError(f"{path} has {len(images)} images, not {len(self)}: remove it, it is made again")
@@ -86,7 +91,7 @@ class Store:
             raise _damaged(path, reason(error)) from error
 
 
-def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store:
+def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path, *, bands: str = RGB) -> Store:
     """Write the images into `directory` as one Parquet file, or open what is packed there already.
 
     Every image is decoded once, so that a broken one is met here and not in the middle of a training. The
@@ -96,6 +101,7 @@ def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store
         dataset: name of the data set.
         scenes: the images, whose order is kept; not touched if the directory is packed already.
         directory: folder of this one data set.
+        bands: those that every image is to have, see `decode`; what is packed are the whole files.
 
     Raises:
         DataError: if an image is broken, a name is given twice, there are fewer than two classes, or the
@@ -106,7 +112,7 @@ def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path) -> Store
         with locked(path):
             if not path.exists():
                 with replacing(path) as unfinished:
-                    _write(dataset, scenes, unfinished)
+                    _write(dataset, scenes, unfinished, bands)
     return open_store(directory)
 
 
@@ -166,11 +172,11 @@ def open_store(directory: Path) -> Store:
     )
 
 
-def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
+def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path, bands: str) -> None:
     digest = hashlib.sha256()
     classes: set[str] = set()
     names: set[str] = set()
-    checked = in_threads(_check, scenes)
+    checked = in_threads(lambda scene: _check(scene, bands), scenes)
     # The images are compressed already, TIFF apart: a light codec costs them next to nothing.
     with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False) as writer:
         while portion := list(islice(checked, _ROW_GROUP)):
@@ -190,8 +196,8 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path) -> None:
         writer.add_key_value_metadata({"nasprune": json.dumps(said)})
 
 
-def _check(scene: EncodedImage) -> tuple[EncodedImage, str]:
-    decode(scene.name, scene.encoded)
+def _check(scene: EncodedImage, bands: str) -> tuple[EncodedImage, str]:
+    decode(scene.name, scene.encoded, bands=bands)
     return scene, hashlib.sha256(scene.encoded).hexdigest()
 
 

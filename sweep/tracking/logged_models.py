@@ -31,7 +31,18 @@ STUDY, TRIAL, POINT = "nasprune.study", "nasprune.trial", "nasprune.point"
 DIGEST = "nasprune.onnx_sha256"
 """Tag of a logged model: which file it was made from."""
 
-_PARAMS = ("trial", "point", "dataset", "network", "head", "image_size", "budget", "polish_epochs")
+_PARAMS = (
+    "trial",
+    "point",
+    "dataset",
+    "network",
+    "head",
+    "image_size",
+    "bands",
+    "bit_depth",
+    "budget",
+    "polish_epochs",
+)
 _NOT_METRICS = (*_PARAMS, "seed")
 _REQUIREMENTS = ("mlflow", "onnx", "onnxruntime", "numpy")
 
@@ -160,8 +171,8 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
         network = onnx.load(path)
     except Exception as problem:  # protobuf's errors have no common type but Exception
         raise ArtifactError(f"{path} is not a readable ONNX file; take the point from its study again") from problem
-    side = int(record["image_size"])
-    check_onnx(path, classes=len(record["classes"]), image_size=side)
+    side, bands = int(record["image_size"]), int(record["bands"])
+    check_onnx(path, classes=len(record["classes"]), image_size=side, bands=bands)
     mlflow.onnx.save_model(
         network,
         target,
@@ -172,7 +183,7 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
             model_id=model.model_id,
         ),
         signature=ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 3, side, side), "image")]),
+            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, bands, side, side), "image")]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(record["classes"])), "logits")]),
         ),
         # Given, since MLflow would load the model in a new process to find them.

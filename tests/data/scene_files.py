@@ -2,11 +2,13 @@
 
 import io
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from nasprune.data import EncodedImage
@@ -23,6 +25,16 @@ def encode(array, kind="PNG", **options):
     target = io.BytesIO()
     Image.fromarray(array).save(target, kind, **options)
     return target.getvalue()
+
+
+def geotiff(array, **options):
+    """(height, width, bands) as a TIFF of GDAL's."""
+    with warnings.catch_warnings(), rasterio.MemoryFile() as file:
+        warnings.simplefilter("ignore")  # it has no coordinates
+        height, width, count = array.shape
+        with file.open(driver="GTiff", count=count, height=height, width=width, dtype=array.dtype, **options) as image:
+            image.write(np.moveaxis(array, -1, 0))
+        return file.read()
 
 
 def png(number, size=(8, 8)):

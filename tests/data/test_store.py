@@ -87,7 +87,7 @@ def test_pixels_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     store = pack("three", scenes(), tmp_path)
     calls = iter(range(100))
 
-    def fails_late(name, encoded, image_size):
+    def fails_late(name, encoded, image_size, bands):
         if next(calls) == 20:
             raise OSError(28, "No space left on device")
         return np.zeros((image_size, image_size, 3), dtype=np.uint8)

@@ -29,6 +29,8 @@ def write_point(study_dir: Path, point: str = "t000-25pct", *, seed: int = 0, **
         "dataset": "scenes",
         "classes": list(CLASSES),
         "image_size": SIDE,
+        "bands": 3,
+        "bit_depth": 8,
         "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
         "widths": {"stem": 16, "layer1.0": 24},
         "macs": 576,
@@ -39,7 +41,7 @@ def write_point(study_dir: Path, point: str = "t000-25pct", *, seed: int = 0, **
         "test_accuracy": 0.875,
         "seconds": 1.5,
         "settings": {},
-        "data": {"dataset": "scenes"},
+        "data": {"dataset": "scenes", "bands": "rgb"},
         "provenance": {"study": "s", "commit": "abc123", "data_hash": "d" * 64, "seed": 0},
         **changes,
     }

@@ -17,11 +17,11 @@ from sweep.settings import StudySettings, check_same_study, fields
 from sweep.space import Range
 
 FLAGS = {
-    "dataset", "data", "image_size", "split", "fractions", "scenes_per_class", "network", "head", "weights", "budgets",
-    "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "growth", "dense_learning_rate",
-    "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost", "latency_table", "round_to",
-    "augmentation", "views", "board", "seed", "study", "storage", "tracking_uri", "device", "cpus_per_trial",
-    "gpus_per_trial",
+    "dataset", "data", "image_size", "bands", "split", "fractions", "scenes_per_class", "network", "head", "weights",
+    "budgets", "trials", "dense_epochs", "search_epochs", "tune_epochs", "polish_epochs", "growth",
+    "dense_learning_rate", "tune_learning_rate", "batch_size", "search", "mode", "reduction_factor", "cost",
+    "latency_table", "round_to", "augmentation", "views", "board", "seed", "study", "storage", "tracking_uri", "device",
+    "cpus_per_trial", "gpus_per_trial",
 }  # fmt: skip
 
 
@@ -100,10 +100,10 @@ def test_a_setting_that_is_not_explored_by_default_can_be():
 def test_augmentation_is_that_of_the_dense_network_and_of_the_descents():
     settings = StudySettings(augmentation=("flips=no", "shift=0.25"), views=7, polish_epochs=1)
     expected = Augmentation(flips=False, transposes=True, shift=0.25)
-    for given in (settings.dense_settings(2), settings.descent_settings({}), settings.polish_settings()):
+    for given in (settings.dense_settings(2, 3), settings.descent_settings({}), settings.polish_settings()):
         assert given.augmentation == expected
     assert settings.descent_settings({}).views == 7
-    assert StudySettings().dense_settings(2).augmentation == Augmentation()
+    assert StudySettings().dense_settings(2, 3).augmentation == Augmentation()
 
 
 def test_help_shows_what_can_be_given_here():

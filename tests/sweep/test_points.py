@@ -26,7 +26,8 @@ DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
 def put(study, name, ratio, accuracy, budget=0):
     record = dict.fromkeys(KEYS, 0) | {
         "point": name, "trial": name[:4], "network": "resnet10", "head": "original", "dataset": "scenes",
-        "classes": [], "image_size": 48, "statistics": {}, "data": {}, "provenance": {}, "widths": {},
+        "classes": [], "image_size": 48, "bands": 3, "bit_depth": 8, "statistics": {}, "data": {}, "provenance": {},
+        "widths": {},
         "budget": budget,
         "cost": "macs", "cost_ratio": ratio, "macs_ratio": ratio,
         "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,

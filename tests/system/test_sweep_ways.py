@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from tests.system import own
-from tests.system.studies import OWN, front_of, runs, sweep
+from tests.system.studies import OWN, ROOT, front_of, runs, sweep
 
 pytestmark = [
     pytest.mark.system,
@@ -56,3 +59,25 @@ def test_budgets_of_latency_with_round_widths(tmp_path):
     assert all(width % 8 == 0 for width in point["widths"].values())
     table = json.loads((tmp_path / "own" / "latency.json").read_text())
     assert table["runtime"] == "onnxruntime"
+
+
+def test_bands_from_images_to_the_registered_model(tmp_path):
+    done = sweep(tmp_path, *OWN, "--bands", "3,1", "--trials", "1", "--budgets", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (point,) = front_of(tmp_path, "own")["points"]
+    record = json.loads((tmp_path / "own" / point["artifact"] / "point.json").read_text())
+    assert (record["bands"], record["bit_depth"]) == (2, 8)
+    chosen = ("--study", "own", "--storage", tmp_path, "--point", point["point"], "--alias", "champion")
+    promoted = subprocess.run(
+        [sys.executable, ROOT / "sweep" / "promote.py", *chosen],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert promoted.returncode == 0, promoted.stderr
+    assert "# float32 (batch, 2, 32, 32), bands 3,1 over 255, in [0, 1]" in promoted.stdout
+    lines = [line.strip() for line in promoted.stdout.splitlines()]
+    load = lines[lines.index("import mlflow") :][:3]
+    asked = "print(model.metadata.get_input_schema().inputs[0].shape)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", "\n".join([*load, asked])], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "(-1, 2, 32, 32)"
