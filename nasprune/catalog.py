@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from nasprune.errors import DataError
 
@@ -30,6 +31,7 @@ class Catalogued:
     split_source: str  # who drew the published split
     homepage: str  # where to get the data set by hand
     citation: str
+    bands: str = "rgb"  # that are used unless others are asked for
 
 
 def check_classes(known: Catalogued, found: Iterable[str]) -> None:
@@ -65,7 +67,24 @@ _NEUMANN = "Neumann et al., In-domain representation learning for remote sensing
 _UCM = ("torchgeo/ucmerced", "7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a")
 _NWPU = ("isaaccorley/resisc45", "883edc0eee77b2c84225472f10f126e3ed83fa6e")
 _AID = ("isaaccorley/aid", "e6767964e40f567a18eac6e6ca5fce397e4ce411")
-_EUROSAT = "torchgeo/eurosat"
+_EUROSAT, _EUROSAT_REVISION = "torchgeo/eurosat", "1ce6f1bfb56db63fd91b6ecc466ea67f2509774c"
+_OF_EUROSAT: Mapping[str, Any] = {
+    "classes": _words(
+        "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
+    ),
+    "images_per_class": (2000, 3000),
+    "lists": _lists(
+        _EUROSAT,
+        _EUROSAT_REVISION,
+        "eurosat",
+        "1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
+        "b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
+        "cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
+    ),
+    "split_source": _NEUMANN,
+    "homepage": "https://github.com/phelber/EuroSAT",
+    "citation": "Helber et al., EuroSAT: a novel dataset and deep learning benchmark, IEEE JSTARS, 2019",
+}
 
 CATALOG: Mapping[str, Catalogued] = MappingProxyType(
     {
@@ -153,30 +172,27 @@ CATALOG: Mapping[str, Catalogued] = MappingProxyType(
             citation="Xia et al., AID: a benchmark data set for aerial scene classification, IEEE TGRS, 2017",
         ),
         "eurosat": Catalogued(
-            name="eurosat",
             title="EuroSAT (RGB)",
-            classes=_words(
-                "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop"
-                " Residential River SeaLake"
-            ),
-            images_per_class=(2000, 3000),
             archive=Hosted(
                 repository=_EUROSAT,
                 revision="c877bcd43f099cd0196738f714544e355477f3fd",
                 file="EuroSAT.zip",
                 sha256="8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
             ),
-            lists=_lists(
-                _EUROSAT,
-                "1ce6f1bfb56db63fd91b6ecc466ea67f2509774c",
-                "eurosat",
-                "1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
-                "b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
-                "cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
+            name="eurosat",
+            **_OF_EUROSAT,
+        ),
+        "eurosat-ms": Catalogued(
+            title="EuroSAT (13 bands)",
+            archive=Hosted(
+                repository=_EUROSAT,
+                revision=_EUROSAT_REVISION,
+                file="EuroSATallBands.zip",
+                sha256="751f070f9bffa2eed48b24ca2dd0b02959280c08837e8c9a5532a67ba611df59",
             ),
-            split_source=_NEUMANN,
-            homepage="https://github.com/phelber/EuroSAT",
-            citation="Helber et al., EuroSAT: a novel dataset and deep learning benchmark, IEEE JSTARS, 2019",
+            name="eurosat-ms",
+            bands="all",
+            **_OF_EUROSAT,
         ),
     }
 )

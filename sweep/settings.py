@@ -46,17 +46,17 @@ class StudySettings:
 
     dataset: str = field(
         default="scenes",
-        metadata=_help("scenes (generated), ucm, nwpu, aid, eurosat, or folder (any <class>/<image>)"),
+        metadata=_help("scenes (generated), ucm, nwpu, aid, eurosat, eurosat-ms, or folder (any <class>/<image>)"),
     )
     data: Path | None = field(
         default=None, metadata=_help("folder or zip of the images; without it a known data set is downloaded")
     )
     image_size: int = field(default=48, metadata=_help("side in pixels that images are resized to"))
     bands: str = field(
-        default="rgb",
+        default="",
         metadata=_help(
-            "rgb (8-bit colours), all, or numbers of bands of TIFF images in the order wanted, from 1, as 4,3,2; "
-            "8 or 16 bits"
+            "rgb (8-bit colours), all, or numbers from 1 in the order wanted, as 4,3,2, of 8 or 16 bits (default: rgb, "
+            "of eurosat-ms all)"
         ),
     )
     split: str = field(default="stratified", metadata=_help("stratified (seeded) or published"))
@@ -157,6 +157,7 @@ class StudySettings:
         check_address(self.storage)
         if len(self.fractions) != 3:
             raise SettingsError(f"{len(self.fractions)} fractions given; expected train, validation and test")
+        object.__setattr__(self, "bands", self.data_settings().bands)
         if not self.study:
             object.__setattr__(self, "study", plain(f"{self.data_settings().name}-{self.network}"))
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.study) or self.study in RESERVED:

@@ -19,7 +19,9 @@ class DataSettings:
     dataset: str = "scenes"  # these are generated; "folder" is any <class>/<image>; others are in the catalog
     data: Path | None = None  # a folder or zip; None generates scenes, or downloads a data set of the catalog
     image_size: int = 48  # side in pixels, 16 to 1024
-    bands: str = RGB  # 8-bit colours; or "all", or numbers of bands in the order wanted, as "4,3,2"
+    bands: str = (
+        ""  # "rgb" (8-bit colours), "all", or numbers in the order wanted, as "4,3,2"; by default the data set's
+    )
     fractions: tuple[float, float, float] = (
         0.7,
         0.1,
@@ -47,6 +49,8 @@ class DataSettings:
             )
         if not 16 <= self.image_size <= 1024:
             raise SettingsError(f"image size {self.image_size}: give 16 to 1024 pixels")
+        if not self.bands:
+            object.__setattr__(self, "bands", CATALOG[self.dataset].bands if self.dataset in CATALOG else RGB)
         check_bands(self.bands)
         check_fractions(self.fractions)
         if self.split not in {"stratified", "published"}:

@@ -104,10 +104,15 @@ def test_a_palette_is_no_band():
         decode("x.png", target.getvalue(), bands="all")
 
 
-@pytest.mark.parametrize("given", ["", "0", "1,1", "1,,2", "RGB", "1-3", "1, 2", "-1"])
+@pytest.mark.parametrize("given", ["0", "1,1", "1,,2", "RGB", "1-3", "1, 2", "-1"])
 def test_what_names_no_bands_is_refused(given):
     with raises_one_line(SettingsError, f"'{given}'", "4,3,2"):
         DataSettings(bands=given)
+
+
+def test_a_data_set_of_more_than_colours_is_used_whole_unless_asked_otherwise():
+    assert [DataSettings(dataset=name).bands for name in ("eurosat", "eurosat-ms", "scenes")] == ["rgb", "all", "rgb"]
+    assert DataSettings(dataset="eurosat-ms", bands="4,3,2").bands == "4,3,2"
 
 
 def test_images_of_two_cameras_are_refused(tmp_path, thirteen):

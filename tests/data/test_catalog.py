@@ -37,6 +37,7 @@ def test_the_numbers_of_classes_are_those_of_the_papers():
         "nwpu": 45,
         "aid": 30,
         "eurosat": 10,
+        "eurosat-ms": 10,
     }
 
 

@@ -19,7 +19,7 @@ UCM = CATALOG["ucm"].classes
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"dataset": "mars"}, ["'mars'", "scenes, folder, aid, eurosat, nwpu, ucm"]),
+        ({"dataset": "mars"}, ["'mars'", "scenes, folder, aid, eurosat, eurosat-ms, nwpu, ucm"]),
         ({"dataset": "folder"}, ["'folder'", "--data"]),
         ({"data": "x"}, ["'scenes' is generated", "--dataset folder"]),
         ({"image_size": 15}, ["15", "16 to 1024"]),
