@@ -59,6 +59,14 @@ def read_record(directory: Path) -> Record:
     return record
 
 
+def values_taken(record: Record) -> str:
+    """What a point's exported files take: "RGB in [0, 1]", or which bands over what."""
+    bands: str = record["data"]["bands"]
+    if bands == "rgb":
+        return "RGB in [0, 1]"
+    return f"{'all bands' if bands == 'all' else f'bands {bands}'} over {2 ** record['bit_depth'] - 1}, in [0, 1]"
+
+
 def board_figures(directory: Path) -> dict[str, float]:
     """What the files for the board in a folder measure, as `int8_latency_ms`; empty where there are none.
 

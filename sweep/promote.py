@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
-from nasprune.data.bands import RGB
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import plain
 from sweep import environment
@@ -261,12 +260,9 @@ def report(
     connection: Connection,
 ) -> str:
     """What to tell: what was promoted, how to load it, how to go back."""
-    side, bands = record["image_size"], record["bands"]
-    values = (
-        "RGB"
-        if record["data"]["bands"] == RGB
-        else f"bands {record['data']['bands']} over {2 ** record['bit_depth'] - 1},"
-    )
+    from nasprune.record import values_taken
+
+    shape = ", ".join(str(record[key]) for key in ("bands", "image_size", "image_size"))
     alias, name = given.alias, promotion.name
     lines = [
         f"{name} version {promotion.version} is {alias}: point {record['point']} of study {given.study}, "
@@ -279,7 +275,7 @@ def report(
         "    import mlflow",
         f'    mlflow.set_tracking_uri("{connection.shown}")',
         f'    model = mlflow.pyfunc.load_model("models:/{name}@{alias}")',
-        f'    logits = model.predict(images)["logits"]  # float32 (batch, {bands}, {side}, {side}), {values} in [0, 1]',
+        f'    logits = model.predict(images)["logits"]  # float32 (batch, {shape}), {values_taken(record)}',
         f'    # or the file itself: mlflow.onnx.load_model("models:/{name}@{alias}")',
         "",
     ]

@@ -17,7 +17,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from nasprune.errors import ArtifactError
-from nasprune.record import BOARD_FILES, BOARD_REPORT, ONNX, RECORD, WEIGHTS, board_figures, read_record
+from nasprune.record import BOARD_FILES, BOARD_REPORT, ONNX, RECORD, WEIGHTS, board_figures, read_record, values_taken
 from nasprune.runtime import check_onnx
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
         # The default asks for CUDA first and warns wherever there is none.
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
-        metadata={"classes": list(record["classes"]), "widths": dict(record["widths"])},
+        metadata={"classes": list(record["classes"]), "widths": dict(record["widths"]), "input": values_taken(record)},
     )
 
 

@@ -91,3 +91,4 @@ def check_model(client: MlflowClient, uri: str, experiment: str, point: Path) ->
     np.testing.assert_array_equal(again.run(["logits"], {"image": images})[0], wanted)
     assert loaded.metadata.signature.inputs.input_names() == ["image"]
     assert loaded.metadata.metadata["classes"] == ["farm", "port", "road"]
+    assert loaded.metadata.metadata["input"] == "RGB in [0, 1]"
