@@ -73,7 +73,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     data = load_images(settings)
     check_same_images(settings, data.store.data_hash)
     table = _check_budgets(settings, data)
-    title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px"
+    bands = "" if settings.bands == "rgb" else f", {data.bands} bands"
+    title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px{bands}"
     epochs = settings.steps(settings.budgets)
     if settings.mode == "target":
         epochs = round(epochs / len(settings.budgets))

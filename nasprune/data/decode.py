@@ -42,8 +42,8 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
-            samples = _samples(image)
-            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3:
+            samples, deep = _samples(image), _is_deep(image, encoded)
+            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not deep:
                 image.load()
                 rgb = image if image.mode == "RGB" else image.convert("RGB")
                 if image_size is not None and image.size != (image_size, image_size):
@@ -55,8 +55,9 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         if more is not None:
             raise DataError(f"image {name!r} has {more}: {_CHOOSE}") from error
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
-    if mode not in _EIGHT_BIT:
-        raise DataError(f"image {name!r} has pixels of kind {mode}: convert it to 8-bit RGB, or {_CHOOSE}")
+    if mode not in _EIGHT_BIT or deep:
+        kind = "16 bits" if deep else f"kind {mode}"
+        raise DataError(f"image {name!r} has pixels of {kind}: convert it to 8-bit RGB, or {_CHOOSE}")
     if samples > 3:
         raise DataError(f"image {name!r} has {samples} bands: {_CHOOSE}")
     raise DataError(f"image {name!r} has {width} x {height} pixels, at most {_LARGEST} are taken: cut it into scenes")
@@ -67,6 +68,11 @@ def _samples(image: Image.Image) -> int:
     if not isinstance(image, TiffImageFile) or image.mode == "CMYK":
         return 3
     return int(image.tag_v2.get(SAMPLESPERPIXEL, 1))
+
+
+def _is_deep(image: Image.Image, encoded: bytes) -> bool:
+    """Whether a PNG has 16 bits, of which Pillow keeps 8 where there are colours: the header's 25th byte says so."""
+    return image.format == "PNG" and encoded[24] == 16
 
 
 def _first(error: Exception) -> str:

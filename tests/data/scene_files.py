@@ -27,12 +27,12 @@ def encode(array, kind="PNG", **options):
     return target.getvalue()
 
 
-def geotiff(array, **options):
-    """(height, width, bands) as a TIFF of GDAL's."""
+def geotiff(array, *, driver="GTiff", **options):
+    """(height, width, bands) as a file of GDAL's."""
     with warnings.catch_warnings(), rasterio.MemoryFile() as file:
         warnings.simplefilter("ignore")  # it has no coordinates
         height, width, count = array.shape
-        with file.open(driver="GTiff", count=count, height=height, width=width, dtype=array.dtype, **options) as image:
+        with file.open(driver=driver, count=count, height=height, width=width, dtype=array.dtype, **options) as image:
             image.write(np.moveaxis(array, -1, 0))
         return file.read()
 

@@ -74,6 +74,7 @@ def test_one_deep_band_in_a_png():
         (bands(0, 4, kind="uint8"), {}, "4 bands"),  # GDAL calls the fourth transparency
         (bands(0, 4, kind="uint8"), {"alpha": "unspecified"}, "4 bands"),  # Pillow reads RGB
         (bands(0, 1), {}, "I;16"),
+        (bands(0, 3), {"driver": "PNG"}, "16 bits"),  # Pillow reads the upper 8
     ],
 )
 def test_more_than_colours_is_never_dropped_unasked(array, options, words):

@@ -58,7 +58,7 @@ def test_a_format_that_is_not_taken_is_refused_whatever_its_suffix():
 
 
 def test_sixteen_bits_are_refused_instead_of_cut():
-    with raises_one_line(DataError, "deep.png", "8-bit"):
+    with raises_one_line(DataError, "deep.png", "16 bits", "8-bit"):
         decode("deep.png", encode(np.full((4, 4), 40_000, dtype=np.uint16)))
 
 
