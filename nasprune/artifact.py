@@ -19,7 +19,7 @@ from nasprune.data.store import is_packed
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings, build_with_widths
-from nasprune.record import ONNX, RECORD, WEIGHTS, Record, read_record
+from nasprune.record import ONNX, RECORD, WEIGHTS, Record, about, read_record
 from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
         weights = {name: value.contiguous() for name, value in network.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         if onnx:
-            export_onnx(network, statistics, record["image_size"], partial / ONNX)
+            export_onnx(network, statistics, record["image_size"], partial / ONNX, about=about(record))
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         partial.replace(directory)
     except (OSError, SafetensorError) as error:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nasprune.data.statistics import Statistics
@@ -35,7 +36,13 @@ class Normalised(nn.Module):
 
 
 def export_onnx(
-    network: nn.Module, statistics: Statistics, image_size: int, path: Path, *, batch: int | None = None
+    network: nn.Module,
+    statistics: Statistics,
+    image_size: int,
+    path: Path,
+    *,
+    batch: int | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> None:
     """Write `network` as float32 ONNX: input "image" (batch, bands, S, S) in [0, 1], output "logits" (batch, classes).
 
@@ -45,6 +52,7 @@ def export_onnx(
         image_size: S.
         path: The file.
         batch: A batch size fixed in the file, which on-board compilers ask for; None leaves it open.
+        about: What the file says of itself, as its metadata.
     """
     device = next(network.parameters()).device
     module = Normalised(network, statistics).to(device).eval()
@@ -53,14 +61,16 @@ def export_onnx(
     with warnings.catch_warnings():
         # torch 2.11's exporter uses what torch 2.11 has deprecated.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-        torch.onnx.export(
+        program = torch.onnx.export(
             module,
             (example,),
-            path,
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
-            external_data=False,
             verbose=False,
         )
+    if program is None:  # which it never is with dynamo, but that its type says so
+        raise TypeError("torch.onnx.export gave no program")
+    program.model.metadata_props.update(about or {})
+    program.save(path, external_data=False)

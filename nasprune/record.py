@@ -67,6 +67,16 @@ def values_taken(record: Record) -> str:
     return f"{'all bands' if bands == 'all' else f'bands {bands}'} over {2 ** record['bit_depth'] - 1}, in [0, 1]"
 
 
+def about(record: Record) -> dict[str, str]:
+    """What a point's exported files say of themselves: all that is needed to feed them and to read their logits."""
+    return {
+        "point": record["point"],
+        "dataset": record["dataset"],
+        "input": values_taken(record),
+        "classes": json.dumps(record["classes"], ensure_ascii=False),
+    }
+
+
 def board_figures(directory: Path) -> dict[str, float]:
     """What the files for the board in a folder measure, as `int8_latency_ms`; empty where there are none.
 

@@ -28,7 +28,7 @@ from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
 from nasprune.files import write_json
 from nasprune.provenance import machine
-from nasprune.record import BOARD_FILES, BOARD_REPORT
+from nasprune.record import BOARD_FILES, BOARD_REPORT, about
 from nasprune.runtime import onnx_session
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
     paths = {precision: directory / name for precision, name in BOARD_FILES.items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        export_onnx(artifact.network, artifact.statistics, data.image_size, paths["float32"], batch=1)
+        export_onnx(
+            artifact.network, artifact.statistics, data.image_size, paths["float32"],
+            batch=1, about=about(artifact.record),
+        )  # fmt: skip
         quantise(paths["float32"], paths["int8"], _pixels(data, "train"), bit_depth=data.images.bit_depth)
     except OSError as error:
         raise ArtifactError(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings, build
-from nasprune.runtime import check_onnx
+from nasprune.runtime import check_onnx, onnx_session
 
 SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
 
@@ -71,6 +71,11 @@ def test_an_onnx_file_of_another_network_is_named(point, tmp_path):
         with pytest.raises(ArtifactError, match=rf"logits \(batch, 3\); expected .*\(batch, {classes}\)") as caught:
             check_onnx(point / "model.onnx", classes=classes, image_size=image_size, bands=bands)
         assert "\n" not in str(caught.value)
+
+
+def test_an_onnx_file_says_what_it_takes_and_what_its_logits_are(point):
+    said = onnx_session(point / "model.onnx").get_modelmeta().custom_metadata_map
+    assert said == {"point": "p", "dataset": "folder", "input": "RGB in [0, 1]", "classes": '["a", "b", "c"]'}
 
 
 def test_nothing_half_written_where_there_is_no_room(tmp_path):

@@ -17,6 +17,7 @@ from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings
 from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
+from nasprune.runtime import onnx_session
 from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
 from nasprune.verify import verify
@@ -121,3 +122,7 @@ def test_a_dim_band_beside_a_bright_one_survives_int8(tmp_path):
     measured = ship(dense, data, tmp_path / "board")
     assert {precision: each.test_accuracy for precision, each in measured.items()} == {"float32": 1, "int8": 1}
     assert operators(tmp_path / "board" / BOARD_FILES["int8"])[1] == [1, 2, 16, 16]
+    for name in BOARD_FILES.values():
+        said = onnx_session(tmp_path / "board" / name).get_modelmeta().custom_metadata_map
+        assert said["input"] == "all bands over 65535, in [0, 1]"
+        assert json.loads(said["classes"]) == ["cloud", "water"]
