@@ -20,5 +20,9 @@ class NetworkError(NaspruneError):
     """A network that cannot be built, traced or cut."""
 
 
+class TrainingError(NaspruneError):
+    """A training that has diverged."""
+
+
 class ArtifactError(NaspruneError):
     """A file of a point or checkpoint that is missing, damaged or does not fit."""

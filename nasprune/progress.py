@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from nasprune.errors import ArtifactError
+from nasprune.errors import ArtifactError, TrainingError
 from nasprune.files import write_bytes
 from nasprune.state import load_tensors
 
@@ -114,6 +115,9 @@ class Session:
             epochs: How many epochs the phase has.
             train_epoch: Runs the epoch of that number and returns its metrics.
             state: What changes from epoch to epoch; restored first if there is a checkpoint.
+
+        Raises:
+            TrainingError: if the loss of an epoch is no finite number; its checkpoint is not written.
         """
         saved, pause = 0.0, self.seconds_between
         done, told = self._restore(phase, state)
@@ -122,6 +126,11 @@ class Session:
         for epoch in range(done, epochs):
             start = time.monotonic()
             metrics = dict(train_epoch(epoch))
+            if not math.isfinite(metrics.get("loss", 0.0)):
+                raise TrainingError(
+                    f"{phase}: the loss is {metrics['loss']} after epoch {epoch + 1} of {epochs}; expected a finite "
+                    "number: the training has diverged, give a lower learning rate"
+                )
             metrics["seconds"] = time.monotonic() - start
             before = time.monotonic()
             if epoch + 1 == epochs or before - saved >= pause:

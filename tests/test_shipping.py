@@ -116,11 +116,14 @@ def test_a_dim_band_beside_a_bright_one_survives_int8(tmp_path):
     wanted = DataSettings(dataset="folder", data=archive, image_size=16, bands="all", fractions=(0.5, 0.2, 0.3))
     data = load(wanted, tmp_path / "data")
     network = NetworkSettings(network="resnet10", classes=2, image_size=16, bands=data.bands)
-    settings = DenseSettings(network=network, training=TrainingSettings(epochs=3), batch_size=8)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=16), batch_size=8)
     dense = obtain_dense(tmp_path / "dense", settings, data, choose_compute("cpu"))
-    assert verify(dense.directory, tmp_path / "data") == {"test_accuracy": 1, "onnx_test_accuracy": 1, "images": 24}
+    accuracy = dense.record["test_accuracy"]
+    assert accuracy > 0.9
+    again = verify(dense.directory, tmp_path / "data")
+    assert again == {"test_accuracy": accuracy, "onnx_test_accuracy": accuracy, "images": 24}
     measured = ship(dense, data, tmp_path / "board")
-    assert {precision: each.test_accuracy for precision, each in measured.items()} == {"float32": 1, "int8": 1}
+    assert {each.test_accuracy for each in measured.values()} == {accuracy}
     assert operators(tmp_path / "board" / BOARD_FILES["int8"])[1] == [1, 2, 16, 16]
     for name in BOARD_FILES.values():
         said = onnx_session(tmp_path / "board" / name).get_modelmeta().custom_metadata_map

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nasprune.compute import choose_compute
-from nasprune.errors import ArtifactError, SettingsError
+from nasprune.errors import ArtifactError, SettingsError, TrainingError
 from nasprune.lessons import Lessons
 from nasprune.progress import Progress, Session, State
 from nasprune.training import TrainingSettings, distillation_loss, evaluate, fit, one_cycle, recalibrate
@@ -187,3 +187,19 @@ def test_bfloat16_is_off_where_the_processor_has_none(monkeypatch):
     assert not choose_compute("cpu").bfloat16
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert choose_compute("cpu").bfloat16
+
+
+def test_a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp_path):
+    state = State(tensors={"weight": torch.zeros(1)})
+    losses = [2.0, 1.0, float("nan"), 1.0]
+
+    def train_epoch(epoch):
+        state.tensors["weight"].fill_(losses[epoch])
+        return {"loss": losses[epoch]}
+
+    for _ in range(2):  # nor does going on help
+        with pytest.raises(TrainingError, match=r"^tune: the loss is nan after epoch 3 of 4; .* lower learning rate"):
+            Session(tmp_path, seconds_between=0).run("tune", 4, train_epoch, state)
+        kept = State(tensors={"weight": torch.zeros(1)})
+        assert Session(tmp_path)._restore("tune", kept)[0] in (1, 2)  # the first at once, others as time allows
+        assert float(kept.tensors["weight"]) in (1, 2)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nasprune.data.statistics import Statistics
 from nasprune.errors import SettingsError
 
 _GREY = (0.299, 0.587, 0.114)  # luma of red, green, blue (ITU-R BT.601); sums to 1
@@ -28,13 +29,16 @@ class Augmentation:
             raise SettingsError(f"augmentation jitter {self.jitter:g}: give a number in [0, 1)")
 
 
-def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    images: torch.Tensor, augmentation: Augmentation, generator: torch.Generator, *, light: float = 1.0
+) -> torch.Tensor:
     """Change every image in its own way.
 
     Args:
         images: uint8 or uint16 (B, bands, S, S), channels-last in memory. Three bands are taken for colours.
         augmentation: what may happen.
         generator: the only source of chance, on the device of the images.
+        light: what changes of brightness are multiplied by, see `light_of`.
 
     Returns:
         float32 (B, bands, S, S) in [0, 1], channels-last in memory.
@@ -45,7 +49,19 @@ def augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.G
         pixels = pixels.float()  # few kernels take 16 bits without a sign
     source = _source_pixels(batch, side, augmentation, generator)
     moved = pixels.index_select(0, source.view(-1)).float().view(batch, side, side, bands)
-    return _jittered(moved.mul_(unit(images)), augmentation.jitter, generator).permute(0, 3, 1, 2)
+    return _jittered(moved.mul_(unit(images)), augmentation.jitter, light, generator).permute(0, 3, 1, 2)
+
+
+def light_of(statistics: Statistics) -> float:
+    """How much of the jitter the brightness of images with these statistics bears, in (0, 1].
+
+    Colours of 8 bits use their range: all. A band may vary little about a high mean, and 20 % of that be far outside
+    of all it ever shows: no band's mean is to move by more than the jitter times its deviation.
+    """
+    if len(statistics.mean) == len(_GREY):
+        return 1.0
+    shares = (deviation / mean for mean, deviation in zip(statistics.mean, statistics.deviation, strict=True) if mean)
+    return min([1.0, *shares])
 
 
 def unit(images: torch.Tensor) -> float:
@@ -99,7 +115,7 @@ def _grey_weights(device: torch.device) -> torch.Tensor:
     return torch.tensor(_GREY, device=device)
 
 
-def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -> torch.Tensor:
+def _jittered(pixels: torch.Tensor, jitter: float, light: float, generator: torch.Generator) -> torch.Tensor:
     """Scale brightness, then contrast about the image's mean grey, then colour about each pixel's grey.
 
     All three are linear, so they are done as one: with factors b, c, s, an image's mean grey m and a pixel's
@@ -111,6 +127,7 @@ def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -
     Args:
         pixels: float32 (B, S, S, bands) in [0, 1]; overwritten.
         jitter: largest change of a factor from 1.
+        light: what that of brightness is multiplied by.
         generator: source of chance.
 
     Returns:
@@ -120,6 +137,8 @@ def _jittered(pixels: torch.Tensor, jitter: float, generator: torch.Generator) -
         return pixels
     draw = torch.rand((3, len(pixels), 1, 1), generator=generator, device=pixels.device)
     brightness, contrast, colour = 1 + jitter * (2 * draw - 1)
+    if light != 1:
+        brightness = 1 + light * (brightness - 1)
     if pixels.shape[-1] != len(_GREY):
         mean = pixels.mean((1, 2), keepdim=True)
         return (

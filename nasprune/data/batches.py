@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nasprune.data.augment import Augmentation, augment, unit
+from nasprune.data.augment import Augmentation, augment, light_of, unit
 from nasprune.data.mapped import MappedImages
 from nasprune.data.statistics import Statistics
 from nasprune.errors import DataError, SettingsError
@@ -89,14 +89,18 @@ class Batches:
             order = np.random.default_rng(for_order).permutation(order)
             generator.manual_seed(int(for_views.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         scale, offset = self._normalisation()
+        light = light_of(self._statistics)
         pinned = self._device.type == "cuda"
         for start in range(0, len(self) * self._batch_size, self._batch_size):
             chosen = order[start : start + self._batch_size]
             y = torch.from_numpy(self._labels[chosen])
             x = self._images.gather(chosen, pinned=pinned).to(self._device, non_blocking=pinned)
             y = (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
-            seen = x.float().mul_(unit(x)) if augmentation is None else augment(x, augmentation, generator)
-            yield seen.mul_(scale).add_(offset), y
+            if augmentation is not None:
+                x = augment(x, augmentation, generator, light=light)
+            else:
+                x = x.float().mul_(unit(x))
+            yield x.mul_(scale).add_(offset), y
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and offset (bands, 1, 1) that take [0, 1] to mean 0, deviation 1."""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from nasprune.data import DataSettings, EncodedImage, load, measure, pack
-from nasprune.data.augment import Augmentation, augment
+from nasprune.data.augment import Augmentation, augment, light_of
 from nasprune.data.batches import Batches
 from nasprune.data.decode import decode
 from nasprune.data.statistics import Statistics
@@ -167,6 +167,18 @@ def test_light_changes_leave_the_ratios_of_band_means():
     assert means[:, 0].std() > 0
     assert seen.min() > 0
     assert seen.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "light"),
+    [((0.5, 0.1), (0.05, 0.2), 0.1), ((0.5,), (0.8,), 1), ((0.0, 0.4), (1.0, 0.2), 0.5), ((0.5,) * 3, (0.01,) * 3, 1)],
+)
+def test_brightness_moves_no_band_further_than_it_varies(mean, deviation, light):
+    assert light_of(Statistics(mean=mean, deviation=deviation)) == pytest.approx(light)
+    images = torch.full((64, len(mean), 8, 8), 20_000).to(torch.uint16).contiguous(memory_format=torch.channels_last)
+    only_light = Augmentation(flips=False, transposes=False, shift=0, jitter=0.2)
+    seen = augment(images, only_light, torch.Generator().manual_seed(0), light=light) / (20_000 / 65_535)
+    assert 0.15 * light < float((seen - 1).abs().max()) <= 0.2 * light + 1e-5
 
 
 def test_a_zip_of_bands_is_ready_to_train_on(tmp_path, thirteen):
