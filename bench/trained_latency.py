@@ -31,14 +31,13 @@ from nasprune.latency import LatencyTable, measure, read_table
 from nasprune.networks import couple
 from nasprune.progress import Session
 from nasprune.provenance import provenance
-from nasprune.record import BOARD_FILES, BOARD_REPORT, read_record
+from nasprune.record import BOARD_FILES, BOARD_REPORT, OF_DENSE, read_record
 from nasprune.runtime import onnx_session
 from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
 from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
 
-OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics", "data")
 Row = dict[str, Any]
 
 
@@ -107,7 +106,7 @@ def go_down(
             for pruned in descent.through(budgets[done:], session, reached=reached):
                 place = places[budgets.index(pruned.budget)]
                 record = {
-                    **{key: dense.record[key] for key in OF_DENSE}, "point": place.name, "seed": seed,
+                    **{key: dense.record[key] for key in (*OF_DENSE, "data")}, "point": place.name, "seed": seed,
                     **pruned.measures(), "provenance": origin,
                 }  # fmt: skip
                 write_artifact(place, pruned.network, record, onnx=False)

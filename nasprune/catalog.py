@@ -1,9 +1,8 @@
 """The known data sets: their classes, and where the community keeps them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 from nasprune.errors import DataError
 
@@ -68,12 +67,20 @@ _UCM = ("torchgeo/ucmerced", "7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a")
 _NWPU = ("isaaccorley/resisc45", "883edc0eee77b2c84225472f10f126e3ed83fa6e")
 _AID = ("isaaccorley/aid", "e6767964e40f567a18eac6e6ca5fce397e4ce411")
 _EUROSAT, _EUROSAT_REVISION = "torchgeo/eurosat", "1ce6f1bfb56db63fd91b6ecc466ea67f2509774c"
-_OF_EUROSAT: Mapping[str, Any] = {
-    "classes": _words(
+_EUROSAT_RGB = Catalogued(
+    name="eurosat",
+    title="EuroSAT (RGB)",
+    classes=_words(
         "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
     ),
-    "images_per_class": (2000, 3000),
-    "lists": _lists(
+    images_per_class=(2000, 3000),
+    archive=Hosted(
+        repository=_EUROSAT,
+        revision="c877bcd43f099cd0196738f714544e355477f3fd",
+        file="EuroSAT.zip",
+        sha256="8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
+    ),
+    lists=_lists(
         _EUROSAT,
         _EUROSAT_REVISION,
         "eurosat",
@@ -81,10 +88,10 @@ _OF_EUROSAT: Mapping[str, Any] = {
         "b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
         "cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
     ),
-    "split_source": _NEUMANN,
-    "homepage": "https://github.com/phelber/EuroSAT",
-    "citation": "Helber et al., EuroSAT: a novel dataset and deep learning benchmark, IEEE JSTARS, 2019",
-}
+    split_source=_NEUMANN,
+    homepage="https://github.com/phelber/EuroSAT",
+    citation="Helber et al., EuroSAT: a novel dataset and deep learning benchmark, IEEE JSTARS, 2019",
+)
 
 CATALOG: Mapping[str, Catalogued] = MappingProxyType(
     {
@@ -171,28 +178,18 @@ CATALOG: Mapping[str, Catalogued] = MappingProxyType(
             homepage="https://captain-whu.github.io/AID/",
             citation="Xia et al., AID: a benchmark data set for aerial scene classification, IEEE TGRS, 2017",
         ),
-        "eurosat": Catalogued(
-            title="EuroSAT (RGB)",
-            archive=Hosted(
-                repository=_EUROSAT,
-                revision="c877bcd43f099cd0196738f714544e355477f3fd",
-                file="EuroSAT.zip",
-                sha256="8ebea626349354c5328b142b96d0430e647051f26efc2dc974c843f25ecf70bd",
-            ),
-            name="eurosat",
-            **_OF_EUROSAT,
-        ),
-        "eurosat-ms": Catalogued(
+        "eurosat": _EUROSAT_RGB,
+        "eurosat-ms": replace(
+            _EUROSAT_RGB,
+            name="eurosat-ms",
             title="EuroSAT (13 bands)",
+            bands="all",
             archive=Hosted(
                 repository=_EUROSAT,
                 revision=_EUROSAT_REVISION,
                 file="EuroSATallBands.zip",
                 sha256="751f070f9bffa2eed48b24ca2dd0b02959280c08837e8c9a5532a67ba611df59",
             ),
-            name="eurosat-ms",
-            bands="all",
-            **_OF_EUROSAT,
         ),
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -61,7 +61,7 @@ def export_onnx(
     with warnings.catch_warnings():
         # torch 2.11's exporter uses what torch 2.11 has deprecated.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-        program = torch.onnx.export(
+        exported = torch.onnx.export(
             module,
             (example,),
             dynamo=True,
@@ -70,7 +70,6 @@ def export_onnx(
             dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
             verbose=False,
         )
-    if program is None:  # which it never is with dynamo, but that its type says so
-        raise TypeError("torch.onnx.export gave no program")
+    program = cast("torch.onnx.ONNXProgram", exported)  # with dynamo it always is one
     program.model.metadata_props.update(about or {})
     program.save(path, external_data=False)

@@ -19,6 +19,9 @@ BOARD_REPORT = "board.json"
 Record = Mapping[str, Any]
 """What `point.json` holds; `_REQUIRED` names what every record has."""
 
+OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics")
+"""What a point's record has from that of its dense network."""
+
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "point": str,
     "network": str,

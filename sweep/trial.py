@@ -13,7 +13,7 @@ from nasprune.compute import choose_compute
 from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
-from nasprune.record import Record, read_record
+from nasprune.record import OF_DENSE, Record, read_record
 from nasprune.scene_descent import descent_from
 from sweep.cluster.preflight import NodeError, check_this_node
 from sweep.points import volume
@@ -158,7 +158,7 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
     for pruned in descent.through(budgets[done:], session, reached=reached):
         name = names[len(records)]
         record = {
-            **{key: dense.record[key] for key in _OF_DENSE},
+            **{key: dense.record[key] for key in OF_DENSE},
             "point": name,
             "trial": trial,
             **pruned.measures(),
@@ -177,8 +177,6 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
 
 DENSE = "shared/dense"
 """Of all dense networks in a storage."""
-
-_OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics")
 
 
 def point_name(trial: str, budget: float) -> str:

@@ -22,6 +22,7 @@ from nasprune.errors import SettingsError
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
+from nasprune.record import OF_DENSE
 from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings, evaluate
@@ -163,19 +164,11 @@ def test_the_first_budget_of_a_descent_is_the_search_for_it_alone(dense, data, d
 
 
 def test_a_descent_goes_on_from_its_last_point_as_if_never_stopped(dense, data, descended, tmp_path):
-    keys = (
-        "network",
-        "head",
-        "dataset",
-        "classes",
-        "image_size",
-        "bands",
-        "bit_depth",
-        "statistics",
-        "data",
-        "provenance",
-    )
-    record = {**{key: dense.record[key] for key in keys}, "point": "p", **descended[0].measures()}
+    record = {
+        **{key: dense.record[key] for key in (*OF_DENSE, "data", "provenance")},
+        "point": "p",
+        **descended[0].measures(),
+    }
     write_artifact(tmp_path / "p", descended[0].network, record)
     last = read_artifact(tmp_path / "p")
     rest = list(descent(dense, data, BUDGETS[1:], reached=(last.network, last.record["widths"])))
@@ -231,9 +224,8 @@ def test_without_search_the_criterion_decides(dense, data):
 
 @pytest.fixture(scope="module")
 def point(folder, data, dense, pruned):
-    keys = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics")
     record = {
-        **{key: dense.record[key] for key in keys},
+        **{key: dense.record[key] for key in OF_DENSE},
         "point": "p", "trial": "t000", **pruned.measures(),
         "data": data_record(data.settings), "provenance": provenance(COMPUTE, data_hash=data.store.data_hash),
     }  # fmt: skip
@@ -313,19 +305,7 @@ def test_whole_way_for_every_network(tmp_path, data, name, head):
     first = run(dense, data, settings=settings)
     assert first.macs_ratio <= 0.3
     assert same(first, run(dense, data, settings=settings))
-    keys = (
-        "network",
-        "head",
-        "dataset",
-        "classes",
-        "image_size",
-        "bands",
-        "bit_depth",
-        "statistics",
-        "data",
-        "provenance",
-    )
-    record = {**{key: dense.record[key] for key in keys}, "point": "p", **first.measures()}
+    record = {**{key: dense.record[key] for key in (*OF_DENSE, "data", "provenance")}, "point": "p", **first.measures()}
     write_artifact(tmp_path / "p", first.network, record)
     batches = data.batches("test", batch_size=64, device=torch.device("cpu"))
     assert evaluate(read_artifact(tmp_path / "p").network, batches) == first.test_accuracy

@@ -18,9 +18,7 @@ class Augmentation:
     flips: bool = True  # mirror each axis with probability 1/2
     transposes: bool = True  # swap the axes with probability 1/2; with flips: all eight symmetries of the square
     shift: float = 0.125  # largest shift of each axis, as a share of the side; the rim is filled by reflection
-    jitter: float = (
-        0.2  # brightness, contrast and, of three bands, colour are scaled by factors in [1 - jitter, 1 + jitter]
-    )
+    jitter: float = 0.2  # brightness, contrast and, of RGB, colour are scaled by factors in [1 - jitter, 1 + jitter]
 
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 0.5:
@@ -30,15 +28,15 @@ class Augmentation:
 
 
 def augment(
-    images: torch.Tensor, augmentation: Augmentation, generator: torch.Generator, *, light: float = 1.0
+    images: torch.Tensor, augmentation: Augmentation, generator: torch.Generator, *, light: float | None = None
 ) -> torch.Tensor:
     """Change every image in its own way.
 
     Args:
-        images: uint8 or uint16 (B, bands, S, S), channels-last in memory. Three bands are taken for colours.
+        images: uint8 or uint16 (B, bands, S, S), channels-last in memory.
         augmentation: what may happen.
         generator: the only source of chance, on the device of the images.
-        light: what changes of brightness are multiplied by, see `light_of`.
+        light: None for RGB; of other bands what changes of brightness are multiplied by, see `light_of`.
 
     Returns:
         float32 (B, bands, S, S) in [0, 1], channels-last in memory.
@@ -53,20 +51,18 @@ def augment(
 
 
 def light_of(statistics: Statistics) -> float:
-    """How much of the jitter the brightness of images with these statistics bears, in (0, 1].
+    """How much of the jitter the brightness of bands with these statistics bears, in (0, 1].
 
-    Colours of 8 bits use their range: all. A band may vary little about a high mean, and 20 % of that be far outside
-    of all it ever shows: no band's mean is to move by more than the jitter times its deviation.
+    Colours of 8 bits use their range. A band may vary little about a high mean, and 20 % of that be far outside of
+    all it ever shows: no band's mean is to move by more than the jitter times its deviation.
     """
-    if len(statistics.mean) == len(_GREY):
-        return 1.0
     shares = (deviation / mean for mean, deviation in zip(statistics.mean, statistics.deviation, strict=True) if mean)
     return min([1.0, *shares])
 
 
 def unit(images: torch.Tensor) -> float:
     """What takes the values of these images to [0, 1]."""
-    return 1 / 65535 if images.dtype == torch.uint16 else 1 / 255
+    return 1 / torch.iinfo(images.dtype).max
 
 
 Symmetry = tuple[bool, bool, bool]
@@ -115,7 +111,7 @@ def _grey_weights(device: torch.device) -> torch.Tensor:
     return torch.tensor(_GREY, device=device)
 
 
-def _jittered(pixels: torch.Tensor, jitter: float, light: float, generator: torch.Generator) -> torch.Tensor:
+def _jittered(pixels: torch.Tensor, jitter: float, light: float | None, generator: torch.Generator) -> torch.Tensor:
     """Scale brightness, then contrast about the image's mean grey, then colour about each pixel's grey.
 
     All three are linear, so they are done as one: with factors b, c, s, an image's mean grey m and a pixel's
@@ -127,7 +123,7 @@ def _jittered(pixels: torch.Tensor, jitter: float, light: float, generator: torc
     Args:
         pixels: float32 (B, S, S, bands) in [0, 1]; overwritten.
         jitter: largest change of a factor from 1.
-        light: what that of brightness is multiplied by.
+        light: None for RGB; otherwise what the jitter of brightness is multiplied by.
         generator: source of chance.
 
     Returns:
@@ -137,9 +133,8 @@ def _jittered(pixels: torch.Tensor, jitter: float, light: float, generator: torc
         return pixels
     draw = torch.rand((3, len(pixels), 1, 1), generator=generator, device=pixels.device)
     brightness, contrast, colour = 1 + jitter * (2 * draw - 1)
-    if light != 1:
+    if light is not None:
         brightness = 1 + light * (brightness - 1)
-    if pixels.shape[-1] != len(_GREY):
         mean = pixels.mean((1, 2), keepdim=True)
         return (
             pixels.mul_((contrast * brightness)[..., None])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Pixels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 RGB, ALL = "rgb", "all"
-BIT_DEPTHS = {"uint8": 8, "uint16": 16}
+_KINDS = ("uint8", "uint16")
 _DRIVERS = ["GTiff", "PNG", "JPEG"]  # the fewest decoders that foreign bytes can reach
 _LARGEST = 1 << 28  # values of one image: 8192 x 8192 of four bands, far above a scene
 
@@ -63,7 +63,7 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
         if max(numbers) > image.count:
             raise DataError(f"image {name!r} has {image.count} bands, no band {max(numbers)}: give others with --bands")
         kinds = sorted({image.dtypes[number - 1] for number in numbers})
-        if len(kinds) > 1 or kinds[0] not in BIT_DEPTHS:
+        if len(kinds) > 1 or kinds[0] not in _KINDS:
             raise DataError(
                 f"image {name!r} has values of kind {', '.join(kinds)}: convert it to unsigned integers of 8 or 16 bits"
             )

@@ -89,7 +89,8 @@ class Batches:
             order = np.random.default_rng(for_order).permutation(order)
             generator.manual_seed(int(for_views.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         scale, offset = self._normalisation()
-        light = light_of(self._statistics)
+        colours = (self._images.bands, self._images.bit_depth) == (3, 8)
+        light = None if colours else light_of(self._statistics)
         pinned = self._device.type == "cuda"
         for start in range(0, len(self) * self._batch_size, self._batch_size):
             chosen = order[start : start + self._batch_size]

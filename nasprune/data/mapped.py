@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from nasprune.data.bands import BIT_DEPTHS, RGB, Pixels
+from nasprune.data.bands import RGB, Pixels
 from nasprune.data.decode import decode
 from nasprune.errors import DataError
 from nasprune.files import reason
@@ -51,8 +51,7 @@ class MappedImages:
                 f"{path} is no whole file of images ({reason(error)}): remove it, it is made again"
             ) from error
         self.bands = int(kind.shape[2])
-        self._dtype = kind.value_type.to_pandas_dtype()
-        self.bit_depth = BIT_DEPTHS[np.dtype(self._dtype).name]
+        self.bit_depth = int(kind.value_type.bit_width)
         # Views into the map. Every batch but the last is equally long, so a division finds an image's batch.
         self._views = [chunk.to_numpy_ndarray() for chunk in column.chunks]
         self._rows = max(1, len(self._views[0])) if self._views else 1

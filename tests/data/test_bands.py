@@ -161,7 +161,7 @@ def test_light_changes_leave_the_ratios_of_band_means():
     image = torch.from_numpy(np.stack([low + ramp, high + 300 * ramp]).astype(np.uint16))[None]
     image = image.expand(16, 2, 8, 8).contiguous(memory_format=torch.channels_last)
     only_light = Augmentation(flips=False, transposes=False, shift=0, jitter=0.2)
-    seen = augment(image, only_light, torch.Generator().manual_seed(0))
+    seen = augment(image, only_light, torch.Generator().manual_seed(0), light=1)
     means = seen.mean((2, 3))
     torch.testing.assert_close(means[:, 1] / means[:, 0], torch.full((16,), 300.0), atol=0.01, rtol=0)
     assert means[:, 0].std() > 0
@@ -171,7 +171,12 @@ def test_light_changes_leave_the_ratios_of_band_means():
 
 @pytest.mark.parametrize(
     ("mean", "deviation", "light"),
-    [((0.5, 0.1), (0.05, 0.2), 0.1), ((0.5,), (0.8,), 1), ((0.0, 0.4), (1.0, 0.2), 0.5), ((0.5,) * 3, (0.01,) * 3, 1)],
+    [
+        ((0.5, 0.1), (0.05, 0.2), 0.1),
+        ((0.5,), (0.8,), 1),
+        ((0.0, 0.4), (1.0, 0.2), 0.5),
+        ((0.5,) * 3, (0.01,) * 3, 0.02),
+    ],
 )
 def test_brightness_moves_no_band_further_than_it_varies(mean, deviation, light):
     assert light_of(Statistics(mean=mean, deviation=deviation)) == pytest.approx(light)
@@ -179,6 +184,24 @@ def test_brightness_moves_no_band_further_than_it_varies(mean, deviation, light)
     only_light = Augmentation(flips=False, transposes=False, shift=0, jitter=0.2)
     seen = augment(images, only_light, torch.Generator().manual_seed(0), light=light) / (20_000 / 65_535)
     assert 0.15 * light < float((seen - 1).abs().max()) <= 0.2 * light + 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_training_images_stay_where_the_bands_are(tmp_path, count):
+    """Also of three bands, which are no colours where they have 16 bits."""
+    draw = np.random.default_rng(0)
+    arrays = [np.rint(draw.normal(30_000, 300, (8, 8, count))).astype(np.uint16) for _ in range(16)]
+    given = [
+        EncodedImage(name=f"{n % 2}/{n}.tif", label=f"{n % 2}", encoded=geotiff(array))
+        for n, array in enumerate(arrays)
+    ]
+    images = pack("narrow", given, tmp_path, bands="all").images(8, "all")
+    batches = Batches(
+        images, np.zeros(16, np.int64), np.arange(16), batch_size=16, statistics=measure(images, np.arange(16)),
+        device=torch.device("cpu"), augmentation=Augmentation(),
+    )  # fmt: skip
+    means = [float(x.mean((2, 3)).abs().max()) for number in range(4) for x, _ in batches.epoch(number)]
+    assert 0.1 < max(means) < 0.5  # in deviations: the jitter's 0.2, and what the images differ by
 
 
 def test_a_zip_of_bands_is_ready_to_train_on(tmp_path, thirteen):
