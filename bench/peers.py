@@ -42,6 +42,7 @@ SAME = (
     "dataset", "network", "image_size", "fractions", "dense_epochs", "search_epochs", "tune_epochs",
     "grown_search_epochs", "grown_tune_epochs", "growth", "views", "batch_size",
 )  # fmt: skip
+_NOT_IN_ROWS = ("seconds", "whole", "test_confusion")
 QUICK = {
     "dataset": "scenes", "network": "resnet10", "image_size": 48, "fractions": "0.7,0.1,0.2", "budgets": "0.25,0.05",
     "seeds": "0", "dense_epochs": 12, "search_epochs": 2, "tune_epochs": 4, "grown_search_epochs": 1,
@@ -210,13 +211,14 @@ def row_of(name: str, bench: Bench, pruned: Pruned, *, passes: float, seconds: f
         "family": METHODS[name].family,
         "iterative": METHODS[name].iterative,
         "seed": bench.down.seed,
-        **{key: value for key, value in pruned.measures().items() if key not in ("seconds", "whole")},
+        **{key: value for key, value in pruned.measures(bench.data.classes).items() if key not in _NOT_IN_ROWS},
         "dense_passes": passes,
         "seconds": seconds,
         "epochs": bench.epochs,
         "dense_macs": dense["macs"],
         "dense_val_accuracy": dense["val_accuracy"],
         "dense_test_accuracy": dense["test_accuracy"],
+        "dense_worst_class_test_accuracy": dense["worst_class_test_accuracy"],
         "dataset": bench.data.dataset,
         "network": dense["network"],
         "image_size": dense["image_size"],

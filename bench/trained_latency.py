@@ -107,7 +107,7 @@ def go_down(
                 place = places[budgets.index(pruned.budget)]
                 record = {
                     **{key: dense.record[key] for key in (*OF_DENSE, "data")}, "point": place.name, "seed": seed,
-                    **pruned.measures(), "provenance": origin,
+                    **pruned.measures(data.classes), "provenance": origin,
                 }  # fmt: skip
                 write_artifact(place, pruned.network, record, onnx=False)
                 print(f"{place.name}: {pruned.macs_ratio:.1%} of the MACs, test {pruned.test_accuracy:.1%}", flush=True)

@@ -14,13 +14,14 @@ from filelock import FileLock
 
 from nasprune.artifact import Artifact, data_record, read_artifact, write_artifact
 from nasprune.compute import Compute
+from nasprune.confusion import accuracy, by_name, worst_class_accuracy
 from nasprune.cost import macs_cost
 from nasprune.data.batches import Augmentation
 from nasprune.lessons import Lessons
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
-from nasprune.training import TrainingSettings, evaluate, fit
+from nasprune.training import TrainingSettings, confusion, evaluate, fit
 from nasprune.weights import IMAGENET, SCRATCH, load_initial_weights
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def _train(
     )  # fmt: skip
     coupling = couple(network, settings.network)
     macs = macs_cost(coupling).full
+    tested = confusion(network, data.batches("test", **loading))
+    named = by_name(tested, data.classes)
     record = {
         "point": "dense",
         "network": settings.network.network,
@@ -124,7 +127,9 @@ def _train(
         "macs_ratio": 1.0,
         "params": count_parameters(network),
         "val_accuracy": evaluate(network, data.batches("validation", **loading)),
-        "test_accuracy": evaluate(network, data.batches("test", **loading)),
+        "test_accuracy": accuracy(tested),
+        "test_confusion": named,
+        "worst_class_test_accuracy": worst_class_accuracy(named),
         "widths": {group.name: group.size for group in coupling.groups},
         "settings": dataclasses.asdict(settings),
         "data": data_record(data.settings),

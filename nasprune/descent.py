@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nasprune.confusion import accuracy, by_name, worst_class_accuracy
 from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.costing import COSTS, CostKind, cost_of
 from nasprune.data.augment import Augmentation
@@ -17,7 +18,7 @@ from nasprune.networks import count_parameters
 from nasprune.scores import block_sizes, check_budget, cut_at_budget
 from nasprune.search import SearchSettings, search
 from nasprune.surgery import derive
-from nasprune.training import TrainingSettings, evaluate, fit, recalibrate
+from nasprune.training import TrainingSettings, confusion, evaluate, fit, recalibrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasprune.compute import Compute
+    from nasprune.confusion import Counts
     from nasprune.coupling import Coupling
     from nasprune.latency import LatencyTable
     from nasprune.lessons import EpochBatches, Lessons
@@ -95,6 +97,7 @@ class Pruned:
             without validation images.
         val_accuracy: After tuning, in 0..1; NaN without validation images.
         test_accuracy: The same on the test images, by which nothing was chosen; NaN without test images.
+        test_confusion: Which classes it takes for which there; empty without test images.
         seconds: What this process spent on it.
     """
 
@@ -110,11 +113,17 @@ class Pruned:
     recalibrated_val_accuracy: float
     val_accuracy: float
     test_accuracy: float
+    test_confusion: Counts
     seconds: float
 
-    def measures(self) -> dict[str, Any]:
-        """All but the network, as JSON values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "network"}
+    def measures(self, classes: Sequence[str]) -> dict[str, Any]:
+        """All but the network, as JSON values; `classes` are the names of its logits."""
+        named = by_name(self.test_confusion, classes)
+        return {
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "network"},
+            "test_confusion": named,
+            "worst_class_test_accuracy": worst_class_accuracy(named),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +219,7 @@ class Descent:
         if self.settings.cost != "macs":
             reached = self.coupling.after(self.coupling.first_channels(widths))
             cost_ratio = self.cost(reached, derived).full / self.cost(self.coupling, self.dense).full
+        tested = () if self.test is None else confusion(derived, self.test)
         return Pruned(
             network=derived,
             budget=budget,
@@ -222,7 +232,8 @@ class Descent:
             params=count_parameters(derived),
             recalibrated_val_accuracy=recalibrated,
             val_accuracy=_accuracy(derived, self.validation),
-            test_accuracy=_accuracy(derived, self.test),
+            test_accuracy=accuracy(tested) if tested else float("nan"),
+            test_confusion=tested,
             seconds=time.monotonic() - start,
         )
 

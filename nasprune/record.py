@@ -38,6 +38,8 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "params": int,
     "val_accuracy": (int, float),
     "test_accuracy": (int, float),
+    "test_confusion": dict,
+    "worst_class_test_accuracy": (int, float),
     "data": dict,
     "provenance": dict,
 }

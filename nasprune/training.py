@@ -10,12 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nasprune.confusion import accuracy
 from nasprune.errors import SettingsError
 from nasprune.progress import Session, State
 from nasprune.stepping import Step
 
 if TYPE_CHECKING:
     from nasprune.compute import Compute
+    from nasprune.confusion import Counts
     from nasprune.lessons import EpochBatches, Lessons
 
 
@@ -179,11 +181,18 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
 
 def evaluate(network: nn.Module, batches: EpochBatches) -> float:
     """Accuracy in 0..1 on all images of `batches`, in float32."""
+    return accuracy(confusion(network, batches))
+
+
+def confusion(network: nn.Module, batches: EpochBatches) -> Counts:
+    """The confusion matrix on all images of `batches`, in float32; as many classes as the network has logits."""
     network.eval()
-    right: torch.Tensor | int = 0
-    seen = 0
+    classes = 0
+    pairs = []  # summed up at the end, since a count of them would wait for the device
     with torch.inference_mode():
         for images, labels in batches.epoch(0):
-            right = right + (network(images).argmax(1) == labels).sum()
-            seen += len(labels)
-    return int(right) / seen
+            logits = network(images)
+            classes = logits.shape[1]
+            pairs.append(labels * classes + logits.argmax(1))
+        counts = torch.bincount(torch.cat(pairs), minlength=classes**2).view(classes, classes)
+    return tuple(map(tuple, counts.tolist()))

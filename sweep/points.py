@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 KEYS = (
     "point", "trial", "network", "dataset", "budget", "cost", "cost_ratio", "macs", "macs_ratio", "params",
-    "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "widths", "polish_epochs",
+    "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "worst_class_test_accuracy", "widths",
+    "polish_epochs",
 )  # fmt: skip
 _OF_DENSE = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
 

@@ -92,7 +92,7 @@ def polish(settings: StudySettings, point: str, ground: Ground) -> None:
     tuned = descent.finish(start.network, start.record["widths"], start.record["budget"], session)
     record = {
         **start.record,
-        **tuned.measures(),
+        **tuned.measures(data.classes),
         "recalibrated_val_accuracy": start.record["recalibrated_val_accuracy"],
         "point": name,
         "polish_epochs": settings.polish_epochs,

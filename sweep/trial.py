@@ -161,7 +161,7 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
             **{key: dense.record[key] for key in OF_DENSE},
             "point": name,
             "trial": trial,
-            **pruned.measures(),
+            **pruned.measures(data.classes),
             "polish_epochs": 0,
             "settings": {"study": settings.as_json(), "explored": explored},
             "data": data_record(settings.data_settings()),

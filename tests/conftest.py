@@ -107,8 +107,8 @@ def point(tmp_path: Path) -> Path:
         "image_size": 16, "bands": 3, "bit_depth": 8,
         "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
         "widths": {group.name: group.size for group in couple(network, settings).groups},
-        "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "data": {"bands": "rgb"},
-        "provenance": {},
+        "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "test_confusion": {},
+        "worst_class_test_accuracy": 0.5, "data": {"bands": "rgb"}, "provenance": {},
     }  # fmt: skip
     write_artifact(tmp_path / "p", network, record)
     return tmp_path / "p"

@@ -167,7 +167,7 @@ def test_a_descent_goes_on_from_its_last_point_as_if_never_stopped(dense, data, 
     record = {
         **{key: dense.record[key] for key in (*OF_DENSE, "data", "provenance")},
         "point": "p",
-        **descended[0].measures(),
+        **descended[0].measures(data.classes),
     }
     write_artifact(tmp_path / "p", descended[0].network, record)
     last = read_artifact(tmp_path / "p")
@@ -203,7 +203,7 @@ def test_test_images_choose_nothing(dense, data, pruned):
     labels[data.split.test] = (labels[data.split.test] + 1) % len(data.classes)
     other = dataclasses.replace(data, store=dataclasses.replace(data.store, labels=labels))
     relabelled = run(dense, other)
-    assert same(pruned, relabelled, but=("network", "seconds", "test_accuracy"))
+    assert same(pruned, relabelled, but=("network", "seconds", "test_accuracy", "test_confusion"))
     assert pruned.test_accuracy != relabelled.test_accuracy
 
 
@@ -226,7 +226,7 @@ def test_without_search_the_criterion_decides(dense, data):
 def point(folder, data, dense, pruned):
     record = {
         **{key: dense.record[key] for key in OF_DENSE},
-        "point": "p", "trial": "t000", **pruned.measures(),
+        "point": "p", "trial": "t000", **pruned.measures(data.classes),
         "data": data_record(data.settings), "provenance": provenance(COMPUTE, data_hash=data.store.data_hash),
     }  # fmt: skip
     write_artifact(folder / "points" / "p", pruned.network, record)
@@ -305,7 +305,11 @@ def test_whole_way_for_every_network(tmp_path, data, name, head):
     first = run(dense, data, settings=settings)
     assert first.macs_ratio <= 0.3
     assert same(first, run(dense, data, settings=settings))
-    record = {**{key: dense.record[key] for key in (*OF_DENSE, "data", "provenance")}, "point": "p", **first.measures()}
+    record = {
+        **{key: dense.record[key] for key in (*OF_DENSE, "data", "provenance")},
+        "point": "p",
+        **first.measures(data.classes),
+    }
     write_artifact(tmp_path / "p", first.network, record)
     batches = data.batches("test", batch_size=64, device=torch.device("cpu"))
     assert evaluate(read_artifact(tmp_path / "p").network, batches) == first.test_accuracy

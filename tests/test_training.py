@@ -12,7 +12,7 @@ from nasprune.compute import choose_compute
 from nasprune.errors import ArtifactError, SettingsError, TrainingError
 from nasprune.lessons import Lessons
 from nasprune.progress import Progress, Session, State
-from nasprune.training import TrainingSettings, distillation_loss, evaluate, fit, one_cycle, recalibrate
+from nasprune.training import TrainingSettings, confusion, distillation_loss, evaluate, fit, one_cycle, recalibrate
 from tests.waiting import Waits
 
 COMPUTE = choose_compute("cpu")
@@ -68,6 +68,7 @@ def test_accuracy_counts_every_image_once():
     images = torch.eye(4).reshape(4, 4, 1, 1)
     batches = Given((images[:3], torch.tensor([0, 1, 1])), (images[3:], torch.tensor([3])))
     assert evaluate(network, batches) == 0.75
+    assert confusion(network, batches) == ((1, 0, 0, 0), (0, 1, 1, 0), (0, 0, 0, 0), (0, 0, 0, 1))
 
 
 @pytest.mark.parametrize("work", ["fit", "recalibrate", "evaluate"])

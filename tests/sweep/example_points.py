@@ -39,6 +39,8 @@ def write_point(study_dir: Path, point: str = "t000-25pct", *, seed: int = 0, **
         "recalibrated_val_accuracy": 0.6,
         "val_accuracy": 0.9,
         "test_accuracy": 0.875,
+        "test_confusion": {"farm": {"farm": 3}, "port": {"port": 2, "road": 1}, "road": {"road": 2}},
+        "worst_class_test_accuracy": 2 / 3,
         "seconds": 1.5,
         "settings": {},
         "data": {"dataset": "scenes", "bands": "rgb"},

@@ -1,0 +1,64 @@
+"""Which classes a network takes for which: the confusion matrix, and what it says of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Counts = tuple[tuple[int, ...], ...]
+"""A confusion matrix, (classes, classes): images of the row's class that the column's was answered for."""
+
+Confusion = Mapping[str, Mapping[str, int]]
+"""The same by names, as records hold it: only what occurs, so that it stays short however many classes there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassResult:
+    """How one class fares.
+
+    Attributes:
+        images: Of the class.
+        right: Of these, how many were answered with it.
+        taken_for: The class most often answered in its place, the first in order of equals; None if none was.
+    """
+
+    images: int
+    right: int
+    taken_for: str | None
+
+    @property
+    def accuracy(self) -> float:
+        """The share that is right, in 0..1: recall, or what remote sensing calls the producer's accuracy."""
+        return self.right / self.images
+
+
+def accuracy(counts: Counts) -> float:
+    """Overall accuracy in 0..1: the matrix's diagonal over its sum, which is not 0."""
+    return sum(row[place] for place, row in enumerate(counts)) / sum(map(sum, counts))
+
+
+def by_name(counts: Counts, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """A matrix as records hold it; without images it is empty."""
+    return {
+        name: {classes[answer]: images for answer, images in enumerate(row) if images}
+        for name, row in zip(classes, counts, strict=False)
+        if any(row)
+    }
+
+
+def class_results(confusion: Confusion) -> dict[str, ClassResult]:
+    """How each class fares that there are images of."""
+    results = {}
+    for name, answers in confusion.items():
+        wrong = {answer: images for answer, images in answers.items() if answer != name}
+        results[name] = ClassResult(
+            images=sum(answers.values()),
+            right=answers.get(name, 0),
+            taken_for=max(wrong, key=lambda answer: wrong[answer]) if wrong else None,
+        )
+    return results
+
+
+def worst_class_accuracy(confusion: Confusion) -> float:
+    """That of the class that fares worst, in 0..1; NaN without images."""
+    return min((result.accuracy for result in class_results(confusion).values()), default=float("nan"))

@@ -1,0 +1,53 @@
+"""What a confusion matrix says of each class."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasprune.confusion import accuracy, by_name, class_results, worst_class_accuracy
+
+CLASSES = ("farm", "port", "road")
+COUNTS = ((3, 0, 0), (1, 4, 2), (0, 0, 0))
+
+
+def test_a_class_fares_as_its_row_says():
+    results = class_results(by_name(COUNTS, CLASSES))
+    assert results.keys() == {"farm", "port"}  # of roads there are no images
+    farm, port = results.values()
+    assert (farm.images, farm.right, farm.taken_for, farm.accuracy) == (3, 3, None, 1.0)
+    assert (port.images, port.right, port.taken_for) == (7, 4, "road")
+    assert port.accuracy == worst_class_accuracy(by_name(COUNTS, CLASSES)) == pytest.approx(4 / 7)
+    assert accuracy(COUNTS) == 0.7
+
+
+def test_records_hold_only_what_occurs():
+    assert by_name(COUNTS, CLASSES) == {"farm": {"farm": 3}, "port": {"farm": 1, "port": 4, "road": 2}}
+
+
+def test_a_class_that_is_never_recognised_counts_as_the_worst():
+    assert worst_class_accuracy({"farm": {"port": 2}, "port": {"port": 5}}) == 0.0
+
+
+def test_without_images_nothing_is_said():
+    assert by_name((), CLASSES) == class_results({}) == {}
+    assert math.isnan(worst_class_accuracy({}))
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda n: st.lists(st.lists(st.integers(0, 9), min_size=n, max_size=n), min_size=n, max_size=n)
+    )
+)
+def test_overall_accuracy_lies_between_the_classes(rows):
+    counts = tuple(map(tuple, rows))
+    named = by_name(counts, [f"c{number}" for number in range(len(counts))])
+    if not named:
+        return
+    of_classes = [result.accuracy for result in class_results(named).values()]
+    assert min(of_classes) - 1e-12 <= accuracy(counts) <= max(of_classes) + 1e-12
+    assert worst_class_accuracy(named) == min(of_classes)
+    assert sum(result.images for result in class_results(named).values()) == sum(map(sum, counts))
