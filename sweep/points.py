@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nasprune.confusion import class_results
 from nasprune.record import RECORD, board_figures, read_record
 from sweep.front import hypervolume, on_front
 
@@ -22,7 +24,9 @@ KEYS = (
     "recalibrated_val_accuracy", "val_accuracy", "test_accuracy", "worst_class_test_accuracy", "widths",
     "polish_epochs",
 )  # fmt: skip
-_OF_DENSE = ("network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy")
+_OF_DENSE = (
+    "network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy", "worst_class_test_accuracy",
+)  # fmt: skip
 
 
 class PointsFolder:
@@ -40,6 +44,8 @@ class PointsFolder:
         self._dense = dense
         self._points: dict[str, dict[str, Any]] = {}
         """By name."""
+        self._by_class: dict[str, dict[str, Any]] = {}
+        """How each class fares, by point."""
         self._order: list[dict[str, Any]] = []
         """From dear to cheap."""
         self._trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -55,6 +61,7 @@ class PointsFolder:
         there = {path.parent.name for path in (self._study / "points").glob(f"[!.]*/{RECORD}")}
         for name in self._points.keys() - there:
             gone = self._points.pop(name)
+            del self._by_class[name]
             self._order.remove(gone)
             self._trials[gone["trial"]].remove(gone)
             self._best = None
@@ -71,6 +78,7 @@ class PointsFolder:
             record = read_record(self._study / "points" / name)
             point = {key: record[key] for key in KEYS} | {"artifact": f"points/{record['point']}", "on_front": False}
             self._points[name] = point
+            self._by_class[name] = _by_class(record)
             self._trials[point["trial"]].append(point)
             if not any(_beats(other, point) for other in self._best or ()):
                 self._best = None
@@ -78,7 +86,7 @@ class PointsFolder:
         return self._points[name]
 
     def front(self, run_ids: Mapping[str, str]) -> dict[str, Any]:
-        """The front object of the points that are known.
+        """The front object of the points that are known; of dense and the front it says how each class fares.
 
         Args:
             run_ids: MLflow run of each trial; a point's is None as long as MLflow has not been told of its trial.
@@ -87,7 +95,12 @@ class PointsFolder:
         for point in self._order:
             point["run_id"] = run_ids.get(point["trial"])
         dense = {key: self._dense.record[key] for key in _OF_DENSE} | board_figures(self._dense.directory)
-        return {"study": self._study.name, "dense": dense, "points": list(self._order)}
+        dense["by_class"] = _by_class(self._dense.record)
+        points = [
+            point | {"by_class": self._by_class[point["point"]]} if point["on_front"] else point
+            for point in self._order
+        ]
+        return {"study": self._study.name, "dense": dense, "points": points}
 
     def best(self) -> Sequence[Mapping[str, Any]]:
         """The known points that are on the front; each point now says whether it is."""
@@ -106,6 +119,11 @@ class PointsFolder:
     def __len__(self) -> int:
         """How many points are known."""
         return len(self._points)
+
+
+def _by_class(record: Mapping[str, Any]) -> dict[str, Any]:
+    results = class_results(record["test_confusion"])
+    return {name: dataclasses.asdict(result) for name, result in results.items()}
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

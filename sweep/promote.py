@@ -238,6 +238,19 @@ def check(record: Mapping[str, Any], measured: Measured) -> None:
             )
 
 
+def weakest_lines(record: Mapping[str, Any], most: int = 3) -> list[str]:
+    """The classes that the point recognises least on test images, the weakest first."""
+    from nasprune.confusion import class_results
+
+    results = class_results(record["test_confusion"])
+    said = []
+    for name in sorted(results, key=lambda name: results[name].accuracy)[:most]:
+        result = results[name]
+        if result.taken_for is not None:
+            said.append(f"{name} {result.right} of {result.images} (most often taken for {result.taken_for})")
+    return [f"weakest of {len(results)} classes on test images: {', '.join(said)}"] if said else []
+
+
 def board_lines(directory: Path) -> list[str]:
     """The point's files for the board, where there are any."""
     from nasprune.record import BOARD_FILES, board_figures
@@ -269,6 +282,7 @@ def report(
         f"{record['macs_ratio']:.1%} of the dense MACs, validation accuracy {record['val_accuracy']:.1%}",
         f"verified in a fresh process on {measured.images} test images: network {measured.test_accuracy:.1%}, "
         f"ONNX {measured.onnx_test_accuracy:.1%}, logged {record['test_accuracy']:.1%}",
+        *weakest_lines(record),
         *board_lines(directory),
         "",
         "load it, where mlflow and onnxruntime are installed:",

@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from sweep.report.classes import class_section
 from sweep.report.view import BOARD_COLUMNS, MACS, View, axes_of, board_cells, count, look, percent, widths_summary
 
 _INK, _QUIET, _GRID = "#1b1f24", "#5b6470", "#e3e6ea"
@@ -25,6 +26,7 @@ _PAGE = """<!DOCTYPE html>
 body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: #fff; color: #1b1f24;
   font: 15px/1.5 {font}; }}
 h1 {{ font-size: 22px; margin: 0; }}
+h2 {{ font-size: 18px; margin: 36px 0 0; }}
 p {{ margin: 4px 0 8px; color: #5b6470; }}
 .chart {{ height: 540px; }}
 .wide {{ overflow-x: auto; }}
@@ -33,6 +35,10 @@ th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bott
 th {{ color: #5b6470; font-weight: 600; }}
 th:first-child, td:first-child, td:last-child, th:last-child {{ text-align: left; }}
 td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
+table.classes {{ width: auto; }}
+.classes td, .classes th {{ padding: 3px 12px; }}
+.classes td:last-child, .classes th:last-child {{ text-align: right; min-width: 0; }}
+.classes td:last-child {{ color: inherit; }}
 nav {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 12px 0 0; }}
 nav:has(> :only-child) {{ display: none; }}
 nav button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
@@ -55,7 +61,7 @@ nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 </tbody></table></div>
 <p>The table holds the dense network and the front. Validation accuracy chooses; test accuracy is measured once a
 point and only reported.{board}</p>
-</body>
+{classes}</body>
 </html>
 """
 
@@ -92,6 +98,7 @@ def page(front: Mapping[str, Any]) -> str:
         head="".join(f"<th>{name}</th>" for name in head),
         rows="\n".join(_rows(views[0], measured=measured)),
         board=_BOARD if measured else "",
+        classes=class_section(views[0]),
     )
 
 
@@ -214,7 +221,8 @@ def _hover(point: Mapping[str, Any], on_front: bool) -> str:
     lines = [
         f"<b>{escape(str(point['point']))}</b>{' · on the front' if on_front else ''}",
         f"trial {escape(str(point['trial']))} · budget {100 * point['budget']:g} %",
-        f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}",
+        f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}"
+        f", {percent(point['worst_class_test_accuracy'])} in its worst class",
         f"{point['macs']:,} MACs · {percent(point['macs_ratio'], 2)} of dense",
         f"{point['params']:,} params",
         escape(widths_summary(point["widths"])),

@@ -18,7 +18,7 @@ from sweep.points import KEYS, PointsFolder, take_front, volumes_reached
 
 _DENSE = {
     "network": "resnet10", "dataset": "scenes", "image_size": 48, "macs": 1000, "params": 9, "val_accuracy": 0.9,
-    "test_accuracy": 0.9,
+    "test_accuracy": 0.9, "test_confusion": {"port": {"port": 9, "farm": 1}}, "worst_class_test_accuracy": 0.9,
 }  # fmt: skip
 DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
 
@@ -31,6 +31,7 @@ def put(study, name, ratio, accuracy, budget=0):
         "budget": budget,
         "cost": "macs", "cost_ratio": ratio, "macs_ratio": ratio,
         "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
+        "test_confusion": {"port": {"port": 7, "road": 3}}, "worst_class_test_accuracy": 0.7,
     }  # fmt: skip
     (study / "points" / name).mkdir(parents=True)
     (study / "points" / name / "point.json").write_text(json.dumps(record))
@@ -51,6 +52,14 @@ def test_front_is_of_validation_accuracy_and_cost(study):
     }  # fmt: skip
     assert front["points"][0]["run_id"] == "run"
     assert front["points"][0]["artifact"] == "points/t000-50pct"
+
+
+def test_of_dense_and_the_front_it_says_how_each_class_fares(study):
+    front = take_front(study, DENSE, {})
+    assert front["dense"]["by_class"] == {"port": {"images": 10, "right": 9, "taken_for": "farm"}}
+    told = {p["point"]: p.get("by_class") for p in front["points"]}
+    port = {"port": {"images": 10, "right": 7, "taken_for": "road"}}
+    assert told == {"t000-50pct": port, "t001-25pct": port, "t002-50pct": None}
 
 
 def test_points_that_are_being_written_are_no_points(study):

@@ -106,6 +106,7 @@ def test_the_chosen_point_is_verified_registered_and_named(run: Promote, storage
     printed = capfd.readouterr()
     assert printed.err == ""
     assert "scenes-resnet10 version 1 is champion: point t001-25pct of study s" in printed.out
+    assert "weakest of 3 classes on test images: port 2 of 3 (most often taken for road)\n" in printed.out
     assert "roll back: nothing else was champion before" in printed.out
 
 

@@ -1,0 +1,69 @@
+"""Which classes pay: how each class fares with the dense network and along the front, as a table for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from sweep.report.view import View, percent
+
+_MOST = 8  # points side by side; of a longer front those that a label is worth most
+_LOW = (239, 138, 98)  # behind the lowest accuracy of the table; 100 % is white
+
+_SECTION = """<h2>Which classes pay</h2>
+<p>Test accuracy of each class, the weakest first: the dense network, then the front from dear to cheap, by share of the
+MACs. {images} a class, so one image is {step}. Point at a cell to see what is taken for what.</p>
+<div class="wide"><table class="classes">
+<thead><tr>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>
+"""
+
+
+def class_section(view: View) -> str:
+    """Return the part of the page that tells of classes; nothing where no test image was measured."""
+    chosen = sorted(view.telling[:_MOST], key=lambda index: -view.shares[index])
+    columns = [("dense", "the dense network", view.dense)]
+    columns += [(percent(view.shares[i]), str(view.points[i]["point"]), view.points[i]) for i in chosen]
+    classes = view.dense["by_class"]
+    if not classes:
+        return ""
+    lowest = min(_accuracy(column["by_class"][name]) for _, _, column in columns for name in classes)
+    weakest_first = sorted(classes, key=lambda name: sum(_accuracy(c["by_class"][name]) for _, _, c in columns))
+    counts = sorted(result["images"] for result in classes.values())
+    return _SECTION.format(
+        images=_range(f"{counts[0]}", f"{counts[-1]}") + " test images",
+        step=_range(f"{100 / counts[-1]:.2g}", f"{100 / counts[0]:.2g}") + " points",
+        head="<th>class</th><th>images</th>"
+        + "".join(f'<th title="{escape(name)}">{share}</th>' for share, name, _ in columns),
+        rows="\n".join(
+            f"<tr><td>{escape(name)}</td><td>{classes[name]['images']}</td>"
+            + "".join(_cell(name, column["by_class"][name], lowest) for _, _, column in columns)
+            + "</tr>"
+            for name in weakest_first
+        )
+        + "\n<tr><th>all classes</th><th>"
+        + f"{sum(counts)}</th>"
+        + "".join(f"<th>{100 * column['test_accuracy']:.1f}</th>" for _, _, column in columns)
+        + "</tr>",
+    )
+
+
+def _cell(name: str, result: Mapping[str, Any], lowest: float) -> str:
+    accuracy = _accuracy(result)
+    depth = (1 - accuracy) / (1 - lowest) if lowest < 1 else 0.0
+    colour = ", ".join(str(round(255 - depth * (255 - part))) for part in _LOW)
+    said = f"{name}: {result['right']} of {result['images']} right"
+    if result["taken_for"] is not None:
+        said += f"; most often taken for {result['taken_for']}"
+    return f'<td style="background:rgb({colour})" title="{escape(said)}">{100 * accuracy:.1f}</td>'
+
+
+def _accuracy(result: Mapping[str, Any]) -> float:
+    return float(result["right"]) / float(result["images"])
+
+
+def _range(least: str, most: str) -> str:
+    return least if least == most else f"{least} to {most}"
