@@ -60,7 +60,7 @@ def write(out: Path, order: Sequence[str]) -> None:
     rows = read(out)
     if not rows:
         raise SystemExit(f"no row in {out}: run without --table first")
-    text = table(rows, order)
+    text = f"{table(rows, order)}\n\n{worst_classes(rows, order)}"
     (out / "table.md").write_text(text + "\n")
     draw(rows, order, out / "peers.png")
     print(text)
@@ -100,6 +100,23 @@ def table(rows: Sequence[Row], order: Sequence[str]) -> str:
         minutes = [sum(row["seconds"] for row in run) / 60 for run in whole]
         figures = [*cells, spread(volumes, 3), mean(passes), mean(minutes)]
         lines.append(f"| {method} | {len(seeds)}{fewer} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def worst_classes(rows: Sequence[Row], order: Sequence[str]) -> str:
+    """Test accuracy of the class that fares worst, at each budget, mean and deviation over seeds."""
+    budgets = sorted({row["budget"] for row in rows}, reverse=True)
+    lines = [
+        f"the worst class alone; dense: {100 * rows[0]['dense_worst_class_test_accuracy']:.1f}",
+        "",
+        "| method | " + " | ".join(f"{b:.0%}" for b in budgets) + " |",
+        "|---|" + "---|" * len(budgets),
+    ]
+    for method in order:
+        mine = [row for row in rows if row["method"] == method]
+        worst = [[100 * row["worst_class_test_accuracy"] for row in mine if row["budget"] == b] for b in budgets]
+        if mine:
+            lines.append(f"| {method} | {' | '.join(map(spread, worst))} |")
     return "\n".join(lines)
 
 

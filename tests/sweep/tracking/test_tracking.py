@@ -110,7 +110,7 @@ def test_a_kill_while_a_point_is_logged_is_mended(make: Make, tmp_path: Path, mo
     state = everything(MlflowClient(default_uri(tmp_path)))
     ((status, _, metrics),) = state["models"].values()
     assert status == "READY"
-    assert len({key for key, *_ in metrics}) == len(metrics) == 8
+    assert len({key for key, *_ in metrics}) == len(metrics) == 9
     run = state["runs"][again.run_ids["t000"]]
     assert len(run["outputs"]) == 1
     assert all(len(rows) == 1 for rows in run["history"].values())
