@@ -12,6 +12,7 @@ from nasprune.errors import NaspruneError, SettingsError
 from sweep import environment
 from sweep.cluster.ray_cluster import prepare_environment
 from sweep.settings import StudySettings, fields
+from sweep.storage.address import check_address, is_address
 
 if TYPE_CHECKING:
     import dataclasses
@@ -24,6 +25,47 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         raise SettingsError(f"{message}; see --help")
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where studies are kept and tracked, for commands that look at them afterwards."""
+    parser.add_argument(
+        "--storage",
+        default="runs",
+        metavar="STORAGE",
+        help=f"folder or bucket of the studies (default: runs; the variable {environment.STORAGE} gives it too)",
+    )
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow store or server (default: SQLite under the storage; "
+        f"the variable {environment.TRACKING_URI} gives it too)",
+    )
+    parser.set_defaults(**environment.given())
+
+
+def settle_places(given: argparse.Namespace) -> argparse.Namespace:
+    """The same values with a storage that means the same everywhere.
+
+    Raises:
+        SettingsError: if it holds a password.
+    """
+    check_address(given.storage)
+    if not is_address(given.storage):
+        given.storage = str(Path(given.storage).absolute())
+    return given
+
+
+def name_places(given: argparse.Namespace | StudySettings) -> list[str]:
+    """The flags for these places, where they are not the defaults; no secrets."""
+    words = []
+    if given.storage != str(Path("runs").absolute()):
+        words += ["--storage", given.storage]
+    if given.tracking_uri:
+        from sweep.tracking.mlflow_client import redacted
+
+        words += ["--tracking-uri", redacted(given.tracking_uri)]
+    return words
 
 
 def parse_settings(arguments: Sequence[str]) -> StudySettings:

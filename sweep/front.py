@@ -84,6 +84,7 @@ class Cost:
 
 
 MACS_SHARE = Cost(key="macs_ratio", name="MACs share")
+MACS = Cost(key="macs", name="number of MACs")
 
 
 def choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
@@ -16,13 +17,10 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import plain
-from sweep import environment
-from sweep.commandline import OneLineParser, command
-from sweep.front import MACS_SHARE, Cost, choose
-from sweep.storage.address import check_address, is_address
+from sweep.commandline import OneLineParser, add_places, command, settle_places
+from sweep.front import MACS, MACS_SHARE, Cost, choose
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
 
     from sweep.storage.bucket import Storage
@@ -103,15 +101,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="the study that left the front")
-    parser.add_argument(
-        "--storage",
-        default="runs",
-        metavar="STORAGE",
-        help=f"folder or bucket of the studies (default: runs; the variable {environment.STORAGE} gives it too)",
-    )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--max-macs-ratio", type=float, metavar="R", help="the most accurate with at most this share of the MACs"
+    )
+    which.add_argument(
+        "--max-macs", type=_count, metavar="N", help="the most accurate with at most this many MACs, as 300M or 1.2G"
     )
     which.add_argument(
         "--max-latency-ms", type=float, metavar="MS", help="the most accurate that answers one image in this time"
@@ -134,14 +129,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--alias", required=True, metavar="NAME", help="what to call it, for example champion")
     parser.add_argument("--name", help="the registered model (default: <dataset>-<network>)")
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="MLflow store or server (default: SQLite under the storage; "
-        f"the variable {environment.TRACKING_URI} gives it too)",
-    )
-    parser.set_defaults(**environment.given())
-    given = parser.parse_args(arguments)
+    add_places(parser)
+    given = settle_places(parser.parse_args(arguments))
     # MLflow's own rules, checked before minutes of measuring rather than after.
     if not re.fullmatch(r"[\w-]{1,255}", given.alias, re.ASCII) or re.fullmatch(r"v\d+|latest", given.alias, re.I):
         raise SettingsError(
@@ -149,10 +138,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
     if given.name is not None and (not given.name.strip() or set(given.name) & set("/:'\"")):
         raise SettingsError(f"name '{given.name}' given; expected one without slashes, colons and quotes")
-    check_address(given.storage)
-    if not is_address(given.storage):
-        given.storage = str(Path(given.storage).absolute())
     return given
+
+
+def _count(text: str) -> float:
+    """A count with k, M or G behind it, or none."""
+    number, unit = re.fullmatch(r"(.*?) ?([kMG]?)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # fits all
+    try:
+        return float(number) * {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' given; expected a number, as 300M or 1.2G") from None
 
 
 _MEASURED = {"latency": ("latency_ms", " ms"), "bytes": ("bytes", "")}
@@ -161,6 +156,8 @@ _MEASURED = {"latency": ("latency_ms", " ms"), "bytes": ("bytes", "")}
 
 def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
     """The cost that a point is chosen by, and the most that it may be, if that is what was asked."""
+    if given.max_macs is not None:
+        return MACS, given.max_macs
     limits = {"latency": given.max_latency_ms, "bytes": given.max_bytes}
     kind = next((kind for kind, limit in limits.items() if limit is not None), given.by)
     if kind == "macs":

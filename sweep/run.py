@@ -24,7 +24,8 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
-from sweep.commandline import command, parse_settings
+from nasprune.errors import NaspruneError
+from sweep.commandline import command, name_places, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     console.print(f"study:   {hint.front}", highlight=False, soft_wrap=True)
     promote = promote_command(settings, outcome.front)
     console.print(f"promote: {promote}", highlight=False, soft_wrap=True)
+    dataset = dataset_line(settings)
+    if dataset:
+        console.print(f"\n{dataset}", highlight=False, soft_wrap=True)
     if outcome.stopped:
         console.print(f"{outcome.stopped} of {settings.trials} trials were stopped early; their points stay")
     if outcome.unfinished:
@@ -57,15 +61,22 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if outcome.failures or outcome.unfinished else 0
 
 
+def dataset_line(settings: StudySettings) -> str:
+    """Where the front across all studies of this data set is, with this one in it; empty if there are no others.
+
+    What is wrong with another study is said, and does not make this one fail.
+    """
+    from sweep.compare import compare_with
+
+    try:
+        return compare_with(settings.study, settings)
+    except NaspruneError as error:
+        return f"the front across studies of this data set was not drawn: {error}"
+
+
 def promote_command(settings: StudySettings, front: Mapping[str, Any]) -> str:
     """The command that promotes from the middle of this study's front."""
-    words = ["uv", "run", "sweep/promote.py", "--study", settings.study]
-    if settings.storage != str(Path("runs").absolute()):
-        words += ["--storage", settings.storage]
-    if settings.tracking_uri:
-        from sweep.tracking.mlflow_client import redacted
-
-        words += ["--tracking-uri", redacted(settings.tracking_uri)]
+    words = ["uv", "run", "sweep/promote.py", "--study", settings.study, *name_places(settings)]
     ratios = sorted(point["macs_ratio"] for point in front["points"] if point["on_front"]) or [1.0]
     words += ["--max-macs-ratio", f"{math.ceil(ratios[len(ratios) // 2] * 100) / 100:g}", "--alias", "champion"]
     return shlex.join(words)

@@ -32,9 +32,9 @@ def markdown(front: Mapping[str, Any]) -> str:
     view = look(front)
     rows = _rows(view, board=len(axes_of(front)) > 1)
     columns = (*_COLUMNS, *BOARD_COLUMNS)[: len(rows[0])]
-    lines = [f"**{_plain(view.title)}**", "", _plain(view.subtitle), ""]
+    lines = [f"**{literal(view.title)}**", "", literal(view.subtitle), ""]
     lines += [f"| {' | '.join(columns)} |", f"|:--{'|--:' * (len(columns) - 1)}|"]
-    lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
+    lines += [f"| {' | '.join(literal(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
     if len(rows) > _MOST_ROWS + 1:
         lines += ["", f"and {len(rows) - _MOST_ROWS - 1} more on the front: see front.html or front.json"]
     lines += ["", "Validation accuracy chooses; test accuracy is measured once a point and only reported."]
@@ -62,6 +62,6 @@ def _rows(view: View, *, board: bool = False) -> list[tuple[str, ...]]:
     ]
 
 
-def _plain(text: str) -> str:
+def literal(text: str) -> str:
     """Return text with the signs that Markdown reads made harmless."""
     return "".join(f"\\{sign}" if sign in "\\|*_`<[#" else sign for sign in text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,9 +120,7 @@ class View:
         """
         if not len(self.front):
             return np.array([]), np.array([])
-        x, y = self.shares[self.front], self.accuracies[self.front]
-        end = max(1.0, float(x[-1]))
-        return np.append(np.repeat(x, 2), end), np.concatenate([[min(self.floor, y[0])], np.repeat(y, 2)])
+        return stairs_of(self.shares[self.front], self.accuracies[self.front], floor=self.floor, end=1.0)
 
     @property
     def telling(self) -> list[int]:
@@ -159,9 +157,9 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
         shares = np.array([point[axis.key] / dense[axis.key] for point in points], dtype=np.float64)
         best = np.flatnonzero(on_front(shares, accuracies))
     best = best[np.argsort(shares[best], kind="stable")]
-    floor, top = _accuracy_range(accuracies, accuracies[best], dense["val_accuracy"])
+    floor, top = accuracy_range(accuracies, accuracies[best], [dense["val_accuracy"]])
     named = {**dense, **(points[0] if points else {}), **front}
-    parts = (_dataset(named.get("dataset")), named.get("network"))
+    parts = (dataset_title(named.get("dataset")), named.get("network"))
     study = [f"study {named['study']}"] if named.get("study") else []
     counts = f"{len(points)} point{'s' * (len(points) != 1)}, {len(best)} on the front" if points else "no point yet"
     return View(
@@ -179,14 +177,32 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
     )
 
 
-def _accuracy_range(everything: NDArray[np.float64], best: NDArray[np.float64], dense: float) -> tuple[float, float]:
-    """Return the accuracies between which the axis runs.
+def stairs_of(
+    costs: NDArray[np.float64], accuracies: NDArray[np.float64], *, floor: float, end: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the corners of a front as a staircase, from the axis up to a cost, both (corners,).
+
+    Args:
+        costs: Of the front's points, cheap ones first.
+        accuracies: Theirs.
+        floor: Where the axis begins.
+        end: Where the staircase ends, if the dearest point costs no more.
+    """
+    end = max(end, float(costs[-1]))
+    lowest = min(floor, accuracies[0])
+    return np.append(np.repeat(costs, 2), end), np.concatenate([[lowest], np.repeat(accuracies, 2)])
+
+
+def accuracy_range(
+    everything: NDArray[np.float64], best: NDArray[np.float64], dense: Sequence[float]
+) -> tuple[float, float]:
+    """Return the accuracies between which the axis runs: of all points, those of the front, dense networks.
 
     A trial that collapsed to chance must not press the front into a line, even if nothing cheaper beats it:
     points far below the rest are marked at the edge instead.
     """
-    top = max([dense, *best])
-    bottom = min([dense, *best[best > top - _DEEPEST]])
+    top = max([*dense, *best])
+    bottom = min([*dense, *best[best > top - _DEEPEST]])
     spread = max(top - bottom, _NARROWEST)
     lowest = min([bottom, *everything])
     floor = lowest - 0.15 * spread if lowest >= bottom - 1.2 * spread else bottom - 0.6 * spread
@@ -226,7 +242,7 @@ def widths_summary(widths: Mapping[str, int], most: int = 4) -> str:
     return f"{sum(widths.values())} channels in {len(widths)} groups: {shown}{rest}"
 
 
-def _dataset(name: str | None) -> str | None:
+def dataset_title(name: str | None) -> str | None:
     """Return what the community calls a data set."""
     if name == "scenes":
         return "generated scenes"

@@ -231,11 +231,7 @@ class Tracker:
     def browse_hint(self, *, port: int = 5000) -> BrowseHint:
         """The command that shows this store in a browser, and where to look."""
         place = self._writer.place
-        root, command = place.shown, None
-        if place.local:
-            root = f"http://127.0.0.1:{port}"
-            store = shlex.quote(place.shown)
-            command = f"uv run mlflow ui --backend-store-uri {store} --host 127.0.0.1 --port {port}"
+        root, command = browse(place.shown, local=place.local, port=port)
         # In its default order MLflow folds trials away below their study, where no chart shows them; sorted
         # by a metric they are rows of their own. The last key leaves the pages for language models.
         query = {
@@ -250,6 +246,20 @@ class Tracker:
             link=f"{page}?{urlencode(query, quote_via=quote)}",
             front=f"{page}/{self.run_id}?workflowType=machine_learning",
         )
+
+
+def browse(shown: str, *, local: bool, port: int = 5000) -> tuple[str, str | None]:
+    """Where a browser finds a store's pages, and the command that serves them there; None if a server does.
+
+    Args:
+        shown: The store, without secrets.
+        local: Whether it is a file of this machine.
+        port: For the command.
+    """
+    if not local:
+        return shown, None
+    command = f"uv run mlflow ui --backend-store-uri {shlex.quote(shown)} --host 127.0.0.1 --port {port}"
+    return f"http://127.0.0.1:{port}", command
 
 
 def cut_note(note: str) -> str:

@@ -23,7 +23,7 @@ from tests.sweep.example_points import SIDE, write_point
 
 ROOT = Path(promote.__file__).parent.parent
 RECORDS = {
-    "t000-50pct": {"macs_ratio": 0.49, "val_accuracy": 0.95, "budget": 0.5},
+    "t000-50pct": {"macs": 1176, "macs_ratio": 0.49, "val_accuracy": 0.95, "budget": 0.5},
     "t001-25pct": {"macs_ratio": 0.24, "val_accuracy": 0.9},
     "t002-25pct": {"macs_ratio": 0.25, "val_accuracy": 0.5},
 }
@@ -108,6 +108,12 @@ def test_the_chosen_point_is_verified_registered_and_named(run: Promote, storage
     assert "scenes-resnet10 version 1 is champion: point t001-25pct of study s" in printed.out
     assert "weakest of 3 classes on test images: port 2 of 3 (most often taken for road)\n" in printed.out
     assert "roll back: nothing else was champion before" in printed.out
+
+
+@pytest.mark.parametrize(("most", "point"), [("576", "t001-25pct"), ("0.6k", "t001-25pct"), ("1.2 G", "t000-50pct")])
+def test_a_number_of_macs_may_have_a_unit(run: Promote, storage: Path, most, point):
+    assert run("--max-macs", most) == 0
+    assert set(registry(storage)[1].values()) == {point}
 
 
 def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Path, capfd):
@@ -229,6 +235,9 @@ def test_a_point_that_is_not_tracked_is_refused_before_it_is_measured(run: Promo
     ("flags", "reason"),
     [
         (["--max-macs-ratio", "0.1"], "0.1"),
+        (["--max-macs", "0.1k"], "no point has a number of MACs of at most 100; the cheapest is t001-25pct"),
+        (["--max-macs", "300X"], "'300X' given; expected a number, as 300M or 1.2G"),
+        (["--max-macs", "-1"], "expected one argument|number from 0 up"),
         (["--min-accuracy", "0.99"], "0.99"),
         (["--min-accuracy", "93"], "93"),
         (["--min-accuracy", "high"], "invalid float value"),

@@ -1,0 +1,189 @@
+"""`uv run sweep/compare.py`: the front of each data set, across all studies of it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+
+from nasprune.errors import SettingsError
+from nasprune.files import locked, plain, write_bytes, write_json
+from sweep.across import by_dataset, comparable, front_across, read_fronts
+from sweep.commandline import OneLineParser, add_places, command, name_places, settle_places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sweep.settings import StudySettings
+    from sweep.storage.bucket import Storage
+
+    Places = argparse.Namespace | StudySettings
+
+FOLDER = "shared/fronts"
+"""Of all data sets' fronts in a storage."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare the studies that the arguments name.
+
+    Raises:
+        NaspruneError: With what the user can mend.
+    """
+    given = parse(arguments)
+    from rich.console import Console
+
+    from sweep.report.across import table
+    from sweep.storage.bucket import open_storage
+
+    storage = open_storage(given.storage)
+    storage.check()
+    names = chosen(given.studies, storage)
+    sets = by_dataset(read_fronts(storage, names))
+    if given.dataset:
+        sets = {name: studies for name, studies in sets.items() if name == given.dataset}
+    if not sets:
+        of = f" of data set '{given.dataset}'" if given.dataset else ""
+        raise SettingsError(
+            f"no study{of} under {storage} has a finished point (studies there: {', '.join(names) or 'none'}); "
+            "expected at least one; check --storage, or run one"
+        )
+    console = Console()
+    for studies in sets.values():
+        same, left_out = comparable(studies)
+        if left_out and given.studies:
+            told = "; ".join(f"'{name}' on {why}" for name, why in left_out.items())
+            raise SettingsError(
+                f"studies {', '.join(given.studies)} given; expected all measured on the same images, but beside "
+                f"'{same[0].study}' {told}; leave these out"
+            )
+        across = front_across(same, left_out)
+        left = leave(across, storage, given)
+        console.print(table(across))
+        lines = [f"\nfront:   {left.page}", f"run:     {left.link}", f"promote: {promote_command(across, given)}", ""]
+        if left.browse:
+            lines.insert(1, f"browse:  {left.browse}")
+        for line in lines:
+            console.print(line, highlight=False, soft_wrap=True)
+    return 0
+
+
+def compare_with(study: str, places: StudySettings) -> str:
+    """Leave the front of a study's data set, across all that were measured on the same images; one line about it.
+
+    Args:
+        study: The one that has just ended.
+        places: Where it is kept and tracked.
+
+    Returns:
+        Empty where there is no other study to compare with.
+
+    Raises:
+        NaspruneError: With what the user can mend.
+    """
+    storage = places.place()
+    names = storage.studies()
+    if len(names) < 2:
+        return ""
+    sets = by_dataset(read_fronts(storage, names)).values()
+    mine = next((each for each in sets if study in {one.study for one in each}), None)
+    if mine is None:  # no point was finished
+        return ""
+    studies, left_out = comparable(mine, like=study)
+    if len(studies) < 2:
+        return ""
+    left = leave(front_across(studies, left_out), storage, places)
+    return f"{len(studies)} studies of {studies[0].dataset} on one front: {left.page}, in MLflow {left.link}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """Where a data set's front can be seen."""
+
+    page: str
+    link: str
+    """Of its run in MLflow."""
+    browse: str | None
+    """Serves that link; None if a server does."""
+
+
+def leave(across: Mapping[str, Any], storage: Storage, places: Places) -> Left:
+    """Write and track a data set's front."""
+    from sweep.report.across import markdown, page
+    from sweep.tracking.dataset_run import log_dataset_front
+    from sweep.tracking.mlflow_client import connect
+    from sweep.tracking.tracker import browse
+
+    connection = connect(places.tracking_uri, storage.root)
+    folder = f"{FOLDER}/{plain(across['dataset'])}"
+    files = [storage.root / folder / name for name in ("front.json", "front.html")]
+    best = [point for point in across["points"] if point["on_front"]]
+    metrics = {
+        "studies": len(across["studies"]),
+        "points": len(across["points"]),
+        "points_on_front": len(best),
+        "best_val_accuracy": best[-1]["val_accuracy"],
+    }
+    with locked(storage.root / folder):  # two studies may end at once
+        write_json(files[0], across)
+        write_bytes(files[1], page(across).encode())
+        for file in files:
+            storage.store_path(file)
+        run = log_dataset_front(connection, across["dataset"], files=files, note=markdown(across), metrics=metrics)
+    root, command = browse(connection.shown, local=connection.local)
+    return Left(page=storage.where(f"{folder}/front.html"), link=f"{root}/{run}", browse=command)
+
+
+def promote_command(across: Mapping[str, Any], places: Places) -> str:
+    """The command that promotes from the middle of a data set's front."""
+    best = [point for point in across["points"] if point["on_front"]]
+    point = best[len(best) // 2]
+    words = ["uv", "run", "sweep/promote.py", "--study", point["study"], *name_places(places)]
+    return shlex.join([*words, "--point", point["point"], "--alias", "champion"])
+
+
+def chosen(studies: Sequence[str], storage: Storage) -> Sequence[str]:
+    """The studies to read: those given, or all that have left a front.
+
+    Raises:
+        SettingsError: if one that was given is not there.
+    """
+    there = storage.studies()
+    missing = [name for name in studies if name not in there]
+    if missing:
+        raise SettingsError(
+            f"study '{missing[0]}' given; expected one with a front.json under {storage} (there: "
+            f"{', '.join(there) or 'none'}); check --studies and --storage"
+        )
+    return studies or there
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line's values, checked.
+
+    Raises:
+        SettingsError: If a flag is unknown or missing, or a value is not of its kind.
+    """
+    parser = OneLineParser(
+        prog="sweep/compare.py",
+        description="Leave the front of each data set across all studies of it: networks of all kinds, image sizes and "
+        "bands that were measured on the same images, on one chart and as one run in MLflow.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="this one alone (default: all that studies were run on)")
+    parser.add_argument(
+        "--studies", default="", metavar="A,B", help="these alone, comma-separated (default: all of the storage)"
+    )
+    add_places(parser)
+    given = settle_places(parser.parse_args(arguments))
+    given.studies = [name for name in map(str.strip, given.studies.split(",")) if name]
+    return given
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,211 @@
+"""The front of a data set, across its studies, as a page, a table for the terminal, and a note for MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from sweep.front import on_front
+from sweep.report.shell import Chart, dot, label, lay_out, render, row, stairs
+from sweep.report.text import literal
+from sweep.report.view import AXES, MACS, Axis, accuracy_range, count, dataset_title, percent, stairs_of
+
+Across = Mapping[str, Any]
+"""What `sweep.across.front_across` gives."""
+
+_COLUMNS = ("study", "network", "input", "point", "MACs", "params", "validation", "test")
+# Okabe and Ito's colours, which the colour-blind tell apart; beyond them the form of the marker changes.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a5195")
+_FORMS = ("circle", "square", "triangle-up", "cross", "star")
+_NOTE = """The table holds the dense networks, and the points that no other point of any of these studies beats. All
+were measured on the same images. Validation accuracy chooses; test accuracy is measured once a point and only
+reported."""
+
+
+def page(across: Across) -> str:
+    """Return the front as a complete HTML page."""
+    colours = _colours(across)
+    return render(
+        title=_title(across),
+        subtitle=_subtitle(across),
+        charts=[Chart(key=axis.key, name=axis.name, figure=figure(across, axis)) for axis in _axes(across)],
+        head=_COLUMNS,
+        rows=[row([dot(colours[cells[0]][0]) + escape(cells[0]), *map(escape, cells[1:])]) for cells in _rows(across)],
+        note=_NOTE,
+        more="".join(f"<p>Not compared: {escape(text)}</p>\n" for text in not_compared(across)),
+    )
+
+
+def table(across: Across) -> Group:
+    """Return the front for the terminal: dense networks, then from dear to cheap."""
+    # As `Text`, because a title is otherwise read for marks in square brackets, and names may hold such.
+    drawn = Table(title=Text(_title(across)), header_style="bold")
+    for column in ("study", "point"):
+        drawn.add_column(column, overflow="fold")
+    for column in _COLUMNS[4:]:
+        drawn.add_column(column, justify="right", no_wrap=True)
+    for number, (study, _, _, *cells) in enumerate(_rows(across)):
+        drawn.add_row(Text(study), *map(Text, cells), style="dim" if number < len(across["studies"]) else None)
+    texts = [_subtitle(across), *(f"not compared: {text}" for text in not_compared(across))]
+    return Group(drawn, *(Text(text, style="dim") for text in texts))
+
+
+def markdown(across: Across) -> str:
+    """Return the front as a note in Markdown."""
+    lines = [f"**{literal(_title(across))}**", "", literal(_subtitle(across)), ""]
+    lines += [f"| {' | '.join(_COLUMNS)} |", f"|{':--|' * 4}{'--:|' * (len(_COLUMNS) - 4)}"]
+    lines += [f"| {' | '.join(map(literal, cells))} |" for cells in _rows(across)]
+    lines += ["", *(f"Not compared: {literal(text)}\n" for text in not_compared(across))]
+    return "\n".join(lines) + "\n"
+
+
+def not_compared(across: Across) -> list[str]:
+    """Return which studies of the data set are left out, and why."""
+    return [f"study {name}, measured on {why}" for name, why in across["left_out"].items()]
+
+
+def figure(across: Across, axis: Axis) -> go.Figure:
+    """Return the front as an interactive figure, by a cost in its own unit."""
+    points = [point for point in across["points"] if axis.key in point]
+    dense = [study for study in across["studies"] if axis.key in study["dense"]]
+    costs = np.array([point[axis.key] for point in points], np.float64)
+    accuracies = np.array([point["val_accuracy"] for point in points], np.float64)
+    best = np.flatnonzero(on_front(costs, accuracies))
+    best = best[np.argsort(costs[best], kind="stable")]
+    dense_costs = [float(study["dense"][axis.key]) for study in dense]
+    floor, top = accuracy_range(accuracies, accuracies[best], [study["dense"]["val_accuracy"] for study in dense])
+    low, high = min([*costs, *dense_costs]) * 0.7, max([*costs, *dense_costs]) * 1.4
+    drawn = go.Figure()
+    if len(best):
+        x, y = stairs_of(costs[best], accuracies[best], floor=floor, end=max([0.0, *dense_costs]))
+        drawn.add_trace(stairs(x, 100 * y))
+    for study in across["studies"]:
+        mine = [index for index, point in enumerate(points) if point["study"] == study["study"]]
+        drawn.add_trace(_points(study, [points[index] for index in mine], costs[mine], np.isin(mine, best), across))
+        if study in dense:
+            drawn.add_trace(_dense(study, axis, across))
+    shown: list[int] = []
+    for index in best[
+        ::-1
+    ]:  # from dear to cheap, as the most accurate comes first; those too near to be read have none
+        if all(abs(math.log(costs[index] / costs[other])) > 0.06 * math.log(high / low) for other in shown):
+            shown.append(index)
+            label(drawn, costs[index], 100 * accuracies[index], percent(accuracies[index]))
+    lay_out(
+        drawn,
+        costs=(low, high),
+        ticks=[(tick, axis.shown(tick)) for tick in _ticks(low, high)],
+        cost_title=f"{axis.title} (log scale)",
+        accuracies=(floor, top),
+    )
+    return drawn
+
+
+def _points(
+    study: Mapping[str, Any],
+    points: list[Mapping[str, Any]],
+    costs: NDArray[np.float64],
+    best: NDArray[np.bool_],
+    across: Across,
+) -> go.Scatter:
+    colour, form = _colours(across)[study["study"]]
+    return go.Scatter(
+        x=costs,
+        y=[100 * point["val_accuracy"] for point in points],
+        mode="markers",
+        name=escape(study["study"]),
+        text=[_hover(point, good) for point, good in zip(points, best, strict=True)],
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "color": colour,
+            "symbol": form,
+            "size": [13 if good else 8 for good in best],
+            "opacity": [1.0 if good else 0.55 for good in best],
+            "line": {"color": "white", "width": [1.5 if good else 0 for good in best]},
+        },
+    )
+
+
+def _dense(study: Mapping[str, Any], axis: Axis, across: Across) -> go.Scatter:
+    dense, (colour, _) = study["dense"], _colours(across)[study["study"]]
+    text = (
+        f"<b>dense network</b><br>{escape(study['study'])} · {escape(dense['network'])}, {escape(study['input'])}"
+        f"<br>validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}"
+        f"<br>{dense['macs']:,} MACs · {dense['params']:,} params"
+    )
+    return go.Scatter(
+        x=[dense[axis.key]],
+        y=[100 * dense["val_accuracy"]],
+        mode="markers",
+        name="dense",
+        showlegend=False,
+        text=[text],
+        hovertemplate="%{text}<extra></extra>",
+        marker={"symbol": "diamond-open", "size": 13, "color": colour, "line": {"width": 2.5}},
+    )
+
+
+def _hover(point: Mapping[str, Any], good: bool) -> str:
+    lines = [
+        f"<b>{escape(point['study'])}: {escape(point['point'])}</b>{' · on the front' if good else ''}",
+        f"{escape(point['network'])}, {escape(point['input'])} · budget {100 * point['budget']:g} %",
+        f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}",
+        f"{point['macs']:,} MACs · {point['params']:,} params",
+    ]
+    return "<br>".join(lines)
+
+
+def _rows(across: Across) -> list[tuple[str, ...]]:
+    """Return one row of cells for each dense network, and one for each point of the front."""
+    records = [
+        {**study["dense"], "study": study["study"], "input": study["input"], "point": "dense"}
+        for study in across["studies"]
+    ]
+    records += [point for point in reversed(across["points"]) if point["on_front"]]
+    return [
+        (
+            *(str(record[key]) for key in _COLUMNS[:4]),
+            count(record["macs"]),
+            count(record["params"]),
+            percent(record["val_accuracy"], 2),
+            percent(record["test_accuracy"], 2),
+        )
+        for record in records
+    ]
+
+
+def _title(across: Across) -> str:
+    return f"Accuracy over cost · {dataset_title(across['dataset'])}"
+
+
+def _subtitle(across: Across) -> str:
+    best = sum(point["on_front"] for point in across["points"])
+    studies = len(across["studies"])
+    return f"{studies} stud{'ies' if studies > 1 else 'y'}, {len(across['points'])} points, {best} on the front"
+
+
+def _axes(across: Across) -> list[Axis]:
+    return [axis for axis in AXES if axis is MACS or any(axis.key in point for point in across["points"])]
+
+
+def _colours(across: Across) -> dict[str, tuple[str, str]]:
+    """Return colour and form by study."""
+    return {
+        study["study"]: (_COLOURS[number % len(_COLOURS)], _FORMS[number // len(_COLOURS) % len(_FORMS)])
+        for number, study in enumerate(across["studies"])
+    }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten between two costs."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]

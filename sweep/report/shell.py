@@ -1,0 +1,226 @@
+"""What every page is made of: one file for a browser with plotly's code inside, so that it works without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import log10
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+INK, QUIET = "#1b1f24", "#5b6470"
+_GRID = "#e3e6ea"
+_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: #fff; color: #1b1f24;
+  font: 15px/1.5 {font}; }}
+h1 {{ font-size: 22px; margin: 0; }}
+h2 {{ font-size: 18px; margin: 36px 0 0; }}
+p {{ margin: 4px 0 8px; color: #5b6470; }}
+.chart {{ height: 540px; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
+th {{ color: #5b6470; font-weight: 600; }}
+th:first-child, td:first-child {{ text-align: left; }}
+.told td:last-child, .told th:last-child {{ text-align: left; }}
+.told td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
+table.classes {{ width: auto; }}
+.classes td, .classes th {{ padding: 3px 12px; }}
+nav {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 12px 0 0; }}
+nav:has(> :only-child) {{ display: none; }}
+nav button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
+  border-radius: 4px; padding: 3px 10px; cursor: pointer; }}
+nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
+.dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
+</style>
+<script>{plotly}</script>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{subtitle}</p>
+<nav aria-label="cost">{buttons}</nav>
+{charts}
+<script>{script}</script>
+<div class="wide"><table{told}>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>
+<p>{note}</p>
+{more}</body>
+</html>
+"""
+
+_SCRIPT = """
+for (const button of document.querySelectorAll("nav button")) button.onclick = () => {
+  for (const other of document.querySelectorAll("nav button")) other.setAttribute("aria-pressed", other === button);
+  for (const chart of document.querySelectorAll(".chart")) {
+    chart.hidden = chart.dataset.axis !== button.dataset.axis;
+    if (!chart.hidden) Plotly.Plots.resize(chart.querySelector(".plotly-graph-div"));
+  }
+};
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A figure, of which a page shows one at a time."""
+
+    key: str  # an axis's
+    name: str  # on its button
+    figure: go.Figure
+
+
+def render(
+    *,
+    title: str,
+    subtitle: str,
+    charts: Sequence[Chart],
+    head: Iterable[str],
+    rows: Iterable[str],
+    note: str,
+    more: str = "",
+    told: bool = False,
+) -> str:
+    """Return a complete page: charts, a table, a note below it.
+
+    Args:
+        title: As text.
+        subtitle: As text.
+        charts: The first is shown first.
+        head: The table's, as text.
+        rows: The table's, as HTML.
+        note: As text.
+        more: What follows, as HTML.
+        told: Whether the table's last column is words.
+    """
+    return _PAGE.format(
+        title=escape(title),
+        subtitle=escape(subtitle),
+        font=_FONT,
+        plotly=get_plotlyjs(),
+        buttons="".join(
+            f'<button data-axis="{chart.key}" aria-pressed="{str(not number).lower()}">{chart.name}</button>'
+            for number, chart in enumerate(charts)
+        ),
+        charts="\n".join(_drawn(chart, hidden=number > 0) for number, chart in enumerate(charts)),
+        script=_SCRIPT,
+        told=' class="told"' if told else "",
+        head="".join(f"<th>{escape(name)}</th>" for name in head),
+        rows="\n".join(rows),
+        note=escape(note),
+        more=more,
+    )
+
+
+def dot(colour: str) -> str:
+    """Return a dot that links a row of the table to what the chart shows in this colour, as HTML."""
+    return f'<span class="dot" style="background:{colour}"></span>'
+
+
+def row(cells: Iterable[str]) -> str:
+    """Return a row of the table, as HTML; so are the cells."""
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def label(drawn: go.Figure, x: float, y: float, text: str) -> None:
+    """Write beside a point at a cost and an accuracy in per cent."""
+    drawn.add_annotation(
+        x=log10(x),  # on a log axis plotly wants the logarithm here, and only here
+        y=y,
+        text=text,
+        showarrow=False,
+        xanchor="right",
+        yanchor="bottom",
+        xshift=-6,
+        yshift=3,
+        font={"size": 12, "color": INK},
+        bgcolor="rgba(255,255,255,0.85)",  # where it lies on a line
+        borderpad=1,
+    )
+
+
+def stairs(x: NDArray[np.float64], y: NDArray[np.float64]) -> go.Scatter:
+    """Return the front as a line, at costs and accuracies in per cent."""
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        fill="tozeroy",
+        fillcolor="rgba(43,108,163,0.07)",
+        name="front",
+        line={"color": INK, "width": 2},
+        hoverinfo="skip",
+        legendrank=1,
+    )
+
+
+def lay_out(
+    drawn: go.Figure,
+    *,
+    costs: tuple[float, float],
+    ticks: Sequence[tuple[float, str]],
+    cost_title: str,
+    accuracies: tuple[float, float],
+) -> None:
+    """Set axes, legend and fonts.
+
+    Args:
+        drawn: The figure.
+        costs: Ends of the cost axis.
+        ticks: What is marked on it, and how.
+        cost_title: What it shows.
+        accuracies: Ends of the other axis, in 0..1.
+    """
+    axis = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"color": QUIET}, "linecolor": "#9aa3ad"}
+    drawn.update_layout(
+        template="none",
+        font={"family": _FONT, "size": 14, "color": INK},
+        margin={"l": 74, "r": 20, "t": 44, "b": 70},
+        hoverlabel={"bgcolor": "white", "bordercolor": "#9aa3ad", "font": {"color": INK}, "align": "left"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.01,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "itemsizing": "constant",
+        },
+        xaxis={
+            **axis,
+            "type": "log",
+            "range": [log10(end) for end in costs],
+            "tickvals": [value for value, _ in ticks],
+            "ticktext": [text for _, text in ticks],
+            "title": {"text": cost_title, "font": {"size": 14}},
+            "showline": True,
+        },
+        yaxis={
+            **axis,
+            "range": [100 * end for end in accuracies],
+            "ticksuffix": " %",
+            "title": {"text": "validation accuracy", "font": {"size": 14}},
+        },
+    )
+
+
+def _drawn(chart: Chart, *, hidden: bool) -> str:
+    drawn = chart.figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"front-{chart.key}",
+        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+    )
+    return f'<div class="chart" data-axis="{chart.key}"{" hidden" if hidden else ""}>{drawn}</div>'
