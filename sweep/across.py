@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from sweep.storage.bucket import Storage
 
 _OF_POINTS = ("point", "network", "budget", "macs", "params", "val_accuracy", "test_accuracy", "on_front")
-_IMAGES = {"data_hash": "images", "split": "split", "fractions": "fractions", "seed": "seed"}
-"""Settings of a study that say on which images its accuracies were measured, and what to call them."""
+_IMAGES = {
+    "data_hash": "other images",
+    "split": "another split",
+    "fractions": "other fractions",
+    "seed": "another seed of the split",
+}
+"""Settings of a study that say on which images its accuracies were measured, and what to call those that differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +91,7 @@ def by_dataset(studies: Iterable[StudyFront]) -> dict[str, list[StudyFront]]:
 
 
 def comparable(studies: Sequence[StudyFront], *, like: str | None = None) -> tuple[list[StudyFront], dict[str, str]]:
-    """The most studies that were measured on the same images, and on what the others were, by name.
+    """The most studies that were measured on the same images, and what the others have instead, by name.
 
     Args:
         studies: Of one data set.
@@ -101,7 +106,7 @@ def comparable(studies: Sequence[StudyFront], *, like: str | None = None) -> tup
     for each in studies:
         pairs = zip(_IMAGES.values(), each.images, chosen[0].images, strict=True)
         if differ := [name for name, its, theirs in pairs if its != theirs]:
-            others[each.study] = f"other {' and '.join(differ)}"
+            others[each.study] = " and ".join(differ)
     return chosen, others
 
 

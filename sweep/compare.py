@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     for studies in sets.values():
         same, left_out = comparable(studies)
         if left_out and given.studies:
-            told = "; ".join(f"'{name}' on {why}" for name, why in left_out.items())
+            told = "; ".join(f"'{name}' has {why}" for name, why in left_out.items())
             raise SettingsError(
                 f"studies {', '.join(given.studies)} given; expected all measured on the same images, but beside "
                 f"'{same[0].study}' {told}; leave these out"

@@ -70,7 +70,7 @@ def markdown(across: Across) -> str:
 
 def not_compared(across: Across) -> list[str]:
     """Return which studies of the data set are left out, and why."""
-    return [f"study {name}, measured on {why}" for name, why in across["left_out"].items()]
+    return [f"study {name}, which has {why}" for name, why in across["left_out"].items()]
 
 
 def figure(across: Across, axis: Axis) -> go.Figure:

@@ -72,10 +72,10 @@ def test_every_data_set_has_its_own_or_one_is_named(studies: Path):
 def test_what_was_measured_on_other_images_is_left_out_and_named(studies: Path, capfd):
     put(studies, study_front("lucky", 100, {0.5: 1.0}, seed=7))
     assert run(studies) == 0
-    assert "study lucky, measured on other seed" in capfd.readouterr().out
+    assert "study lucky, which has another seed of the split" in capfd.readouterr().out
     ((found, _),) = dataset_runs(studies)
     assert found.data.metrics["best_val_accuracy"] == 0.96
-    with pytest.raises(SettingsError, match="beside 'large' 'lucky' on other seed; leave these out"):
+    with pytest.raises(SettingsError, match="beside 'large' 'lucky' has another seed of the split; leave these out"):
         run(studies, "--studies", "large,lucky")
 
 

@@ -16,7 +16,7 @@ from tests.sweep.report.test_report import HOSTILE, beside_plotly
 MANY = [study_front(f"s{number:02d}", 100 * (number + 1), {0.5: 0.8, 0.1: 0.7}) for number in range(20)]
 ACROSS = {
     "one": front_across([LARGE], {}),
-    "two": front_across([LARGE, SMALL], {"old": "other seed"}),
+    "two": front_across([LARGE, SMALL], {"old": "another seed of the split"}),
     "many": front_across(MANY, {}),
     "collapsed": front_across([LARGE, study_front("lost", 100, {0.5: 0.0})], {}),
 }
@@ -64,7 +64,7 @@ def test_tables_hold_the_dense_networks_and_the_front(across):
 
 def test_a_study_that_was_left_out_is_named_with_the_reason():
     for text in (text_of(ACROSS["two"]), markdown(ACROSS["two"]), beside_plotly(page(ACROSS["two"]))):
-        assert "study old, measured on other seed" in text
+        assert "study old, which has another seed of the split" in text
 
 
 def test_it_can_be_drawn_against_all_that_was_measured():
