@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from sweep.front import on_front
-from sweep.report.shell import Chart, dot, label, lay_out, render, row, stairs
+from sweep.report.shell import Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
 from sweep.report.text import literal
 from sweep.report.view import AXES, MACS, Axis, accuracy_range, count, dataset_title, percent, stairs_of
 
@@ -90,9 +89,20 @@ def figure(across: Across, axis: Axis) -> go.Figure:
         drawn.add_trace(stairs(x, 100 * y))
     for study in across["studies"]:
         mine = [index for index, point in enumerate(points) if point["study"] == study["study"]]
-        drawn.add_trace(_points(study, [points[index] for index in mine], costs[mine], np.isin(mine, best), across))
+        colour, form = _colours(across)[study["study"]]
+        drawn.add_trace(
+            markers(
+                costs[mine],
+                100 * accuracies[mine],
+                [_hover(points[index], index in best) for index in mine],
+                [index in best for index in mine],
+                name=escape(study["study"]),
+                colour=colour,
+                form=form,
+            )
+        )
         if study in dense:
-            drawn.add_trace(_dense(study, axis, across))
+            drawn.add_trace(_dense(study, axis, colour))
     shown: list[int] = []
     for index in best[
         ::-1
@@ -110,48 +120,15 @@ def figure(across: Across, axis: Axis) -> go.Figure:
     return drawn
 
 
-def _points(
-    study: Mapping[str, Any],
-    points: list[Mapping[str, Any]],
-    costs: NDArray[np.float64],
-    best: NDArray[np.bool_],
-    across: Across,
-) -> go.Scatter:
-    colour, form = _colours(across)[study["study"]]
-    return go.Scatter(
-        x=costs,
-        y=[100 * point["val_accuracy"] for point in points],
-        mode="markers",
-        name=escape(study["study"]),
-        text=[_hover(point, good) for point, good in zip(points, best, strict=True)],
-        hovertemplate="%{text}<extra></extra>",
-        marker={
-            "color": colour,
-            "symbol": form,
-            "size": [13 if good else 8 for good in best],
-            "opacity": [1.0 if good else 0.55 for good in best],
-            "line": {"color": "white", "width": [1.5 if good else 0 for good in best]},
-        },
-    )
-
-
-def _dense(study: Mapping[str, Any], axis: Axis, across: Across) -> go.Scatter:
-    dense, (colour, _) = study["dense"], _colours(across)[study["study"]]
+def _dense(study: Mapping[str, Any], axis: Axis, colour: str) -> go.Scatter:
+    dense = study["dense"]
     text = (
         f"<b>dense network</b><br>{escape(study['study'])} · {escape(dense['network'])}, {escape(study['input'])}"
         f"<br>validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}"
         f"<br>{dense['macs']:,} MACs · {dense['params']:,} params"
     )
-    return go.Scatter(
-        x=[dense[axis.key]],
-        y=[100 * dense["val_accuracy"]],
-        mode="markers",
-        name="dense",
-        showlegend=False,
-        text=[text],
-        hovertemplate="%{text}<extra></extra>",
-        marker={"symbol": "diamond-open", "size": 13, "color": colour, "line": {"width": 2.5}},
-    )
+    marker = {"symbol": "diamond-open", "color": colour, "line": {"width": 2.5}}
+    return dense_marker(dense[axis.key], 100 * dense["val_accuracy"], text, marker)
 
 
 def _hover(point: Mapping[str, Any], good: bool) -> str:

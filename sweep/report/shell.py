@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import log10
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -149,6 +150,60 @@ def label(drawn: go.Figure, x: float, y: float, text: str) -> None:
         font={"size": 12, "color": INK},
         bgcolor="rgba(255,255,255,0.85)",  # where it lies on a line
         borderpad=1,
+    )
+
+
+def markers(
+    x: Sequence[float] | NDArray[np.float64],
+    y: Sequence[float] | NDArray[np.float64],
+    texts: Sequence[str],
+    best: Sequence[bool],
+    *,
+    name: str,
+    colour: str,
+    form: str = "circle",
+    small: int = 8,
+) -> go.Scatter:
+    """Return points at costs and accuracies in per cent; those of the front stand out.
+
+    Args:
+        x: Costs.
+        y: Accuracies.
+        texts: What is shown where one points at them, as HTML.
+        best: Which are on the front.
+        name: Of all of them, in the legend.
+        colour: Of all of them.
+        form: Of all of them.
+        small: Pixels of those that are not on the front.
+    """
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        name=name,
+        text=texts,
+        hovertemplate="%{text}<extra></extra>",
+        marker={
+            "color": colour,
+            "symbol": form,
+            "size": [13 if good else small for good in best],
+            "opacity": [1.0 if good else 0.55 for good in best],
+            "line": {"color": "white", "width": [1.5 if good else 0 for good in best]},
+        },
+    )
+
+
+def dense_marker(x: float, y: float, text: str, marker: Mapping[str, Any]) -> go.Scatter:
+    """Return a dense network as a point at a cost and an accuracy in per cent, which the legend leaves out."""
+    return go.Scatter(
+        x=[x],
+        y=[y],
+        mode="markers",
+        name="dense",
+        showlegend=False,
+        text=[text],
+        hovertemplate="%{text}<extra></extra>",
+        marker={"size": 13, **marker},
     )
 
 

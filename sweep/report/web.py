@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sweep.report.classes import class_section
-from sweep.report.shell import INK, QUIET, Chart, dot, label, lay_out, render, row, stairs
+from sweep.report.shell import INK, QUIET, Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
 from sweep.report.view import BOARD_COLUMNS, View, axes_of, board_cells, count, look, percent, widths_summary
 
 _HEAD = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
@@ -86,21 +86,14 @@ def _points(view: View, budget: float) -> go.Scatter:
     """Return the points of one budget."""
     on_front = set(view.front.tolist())
     chosen = [index for index, point in enumerate(view.points) if float(point["budget"]) == budget]
-    best = [index in on_front for index in chosen]
-    small = 5 if len(view.points) > 100 else 8
-    return go.Scatter(
-        x=view.shares[chosen],
-        y=100 * view.accuracies[chosen],
-        mode="markers",
+    return markers(
+        view.shares[chosen],
+        100 * view.accuracies[chosen],
+        [_hover(view.points[index], index in on_front) for index in chosen],
+        [index in on_front for index in chosen],
         name=f"budget {100 * budget:g} %",
-        text=[_hover(view.points[index], index in on_front) for index in chosen],
-        hovertemplate="%{text}<extra></extra>",
-        marker={
-            "color": view.colour(budget),
-            "size": [13 if good else small for good in best],
-            "opacity": [1.0 if good else 0.55 for good in best],
-            "line": {"color": "white", "width": [1.5 if good else 0 for good in best]},
-        },
+        colour=view.colour(budget),
+        small=5 if len(view.points) > 100 else 8,
     )
 
 
@@ -111,16 +104,8 @@ def _dense(view: View) -> go.Scatter:
         f"<b>dense network</b><br>validation {percent(dense['val_accuracy'], 2)}"
         f"<br>test {percent(dense['test_accuracy'], 2)}<br>{dense['macs']:,} MACs<br>{dense['params']:,} params"
     )
-    return go.Scatter(
-        x=[1.0],
-        y=[100 * dense["val_accuracy"]],
-        mode="markers",
-        name="dense",
-        showlegend=False,
-        text=[text],
-        hovertemplate="%{text}<extra></extra>",
-        marker={"symbol": "diamond", "size": 13, "color": INK, "line": {"color": "white", "width": 1.5}},
-    )
+    marker = {"symbol": "diamond", "color": INK, "line": {"color": "white", "width": 1.5}}
+    return dense_marker(1.0, 100 * dense["val_accuracy"], text, marker)
 
 
 def _hover(point: Mapping[str, Any], on_front: bool) -> str:
