@@ -47,6 +47,14 @@ def test_a_trial_for_each_budget(tmp_path):
     done = sweep(tmp_path, *OWN, "--mode", "target")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [point["point"] for point in front_of(tmp_path, "own")["points"]] == ["t001-50pct", "t000-20pct"]
+    assert "on one front" not in done.stdout
+    after = sweep(tmp_path, *OWN, "--study", "after", "--budgets", "0.5", "--trials", "1")
+    assert after.returncode == 0, after.stdout + after.stderr
+    assert "2 studies of scenes on one front: " in after.stdout
+    across = json.loads((tmp_path / "shared" / "fronts" / "scenes" / "front.json").read_text())
+    assert {study["study"] for study in across["studies"]} == {"own", "after"}
+    _, tracked = runs(tmp_path)
+    assert sum(run.info.run_name == "front of scenes" for run in tracked) == 1
 
 
 def test_budgets_of_latency_with_round_widths(tmp_path):
