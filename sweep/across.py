@@ -110,6 +110,11 @@ def comparable(studies: Sequence[StudyFront], *, like: str | None = None) -> tup
     return chosen, others
 
 
+def not_compared(left_out: Mapping[str, str]) -> list[str]:
+    """Which studies are left out, and why, in words."""
+    return [f"study {name}, which has {why}" for name, why in left_out.items()]
+
+
 def front_across(studies: Sequence[StudyFront], left_out: Mapping[str, str]) -> dict[str, Any]:
     """The front of a data set as one object: `studies`, `points` from cheap to dear, and which of these no other beats.
 

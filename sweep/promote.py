@@ -17,6 +17,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import plain
+from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
 from sweep.commandline import OneLineParser, add_places, command, settle_places
 from sweep.front import MACS, MACS_SHARE, Cost, choose
 
@@ -61,12 +62,8 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
 
     storage = open_storage(given.storage)
     storage.check(write=False)
-    for name in ("front.json", "settings.json"):
-        storage.fetch_file(f"{given.study}/{name}")
+    given.study, point = find(given, storage)
     study = storage.root / given.study
-    front = read_front(study, storage)
-    cost, at_most = wanted(given)
-    point = choose(front["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
     directory = study / point["artifact"]
     storage.fetch_folder(f"{given.study}/{point['artifact']}")
     # Heavy imports wait until the flags are known to be right.
@@ -83,7 +80,7 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
         fetch_packed(storage, record["provenance"]["packed"])
     measured = measure(directory, storage.root / FOLDER, verifier)
     check(record, measured)
-    name = given.name or plain(f"{record['dataset']}-{record['network']}")
+    name = given.name or plain(given.dataset or f"{record['dataset']}-{record['network']}")
     promotion = register(connection, model, name, given.alias, given.study, record)
     sys.stdout.write(report(given, directory, record, measured, promotion, connection))
     return 0
@@ -97,10 +94,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     parser = OneLineParser(
         prog="sweep/promote.py",
-        description="Choose a point of a study's front, verify it in a fresh process, register it under an alias.",
+        description="Choose a point of a front, verify it in a fresh process, register it under an alias.",
         allow_abbrev=False,
     )
-    parser.add_argument("--study", required=True, metavar="NAME", help="the study that left the front")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--study", metavar="NAME", help="the study that left the front")
+    where.add_argument("--dataset", metavar="NAME", help="the front across all studies of this data set")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--max-macs-ratio", type=float, metavar="R", help="the most accurate with at most this share of the MACs"
@@ -128,7 +127,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="of the file for the board whose latency and bytes count (default: float32)",
     )
     parser.add_argument("--alias", required=True, metavar="NAME", help="what to call it, for example champion")
-    parser.add_argument("--name", help="the registered model (default: <dataset>-<network>)")
+    parser.add_argument("--name", help="the registered model (default: <dataset>-<network>, with --dataset <dataset>)")
     add_places(parser)
     given = settle_places(parser.parse_args(arguments))
     # MLflow's own rules, checked before minutes of measuring rather than after.
@@ -164,6 +163,40 @@ def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
         return MACS_SHARE, given.max_macs_ratio
     key, unit = _MEASURED[kind]
     return Cost(key=f"{given.precision}_{key}", name=f"{given.precision} {kind}", unit=unit), limits[kind]
+
+
+def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str, Any]]:
+    """The study and the point that were asked for.
+
+    Raises:
+        SettingsError: If there is no such study, data set or point.
+        ArtifactError: If a front is damaged.
+    """
+    cost, at_most = wanted(given)
+    if given.dataset is None:
+        for name in ("front.json", "settings.json"):
+            storage.fetch_file(f"{given.study}/{name}")
+        points = read_front(storage.root / given.study, storage)["points"]
+        point = choose(points, cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
+        return given.study, point
+    for flag, value, instead in (
+        ("max-macs-ratio", given.max_macs_ratio, "--max-macs"),
+        ("point", given.point, "--study"),
+    ):
+        if value is not None:
+            raise SettingsError(f"--{flag} given with --dataset, of which each study has its own; expected {instead}")
+    sets = by_dataset(read_fronts(storage, storage.studies()))
+    if given.dataset not in sets:
+        raise SettingsError(
+            f"data set '{given.dataset}' given; expected one that a study under {storage} was run on (there: "
+            f"{', '.join(sets) or 'none'}); check --dataset and --storage"
+        )
+    same, left_out = comparable(sets[given.dataset])
+    sys.stdout.writelines(f"not compared: {text}\n" for text in not_compared(left_out))
+    across = front_across(same, left_out)
+    cost = MACS if cost is MACS_SHARE else cost
+    point = choose(across["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy)
+    return point["study"], point
 
 
 def read_front(study: Path, storage: Storage) -> dict[str, Any]:

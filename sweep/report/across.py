@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from sweep.across import not_compared
 from sweep.front import on_front
 from sweep.report.shell import Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
 from sweep.report.text import literal
@@ -40,7 +41,7 @@ def page(across: Across) -> str:
         head=_COLUMNS,
         rows=[row([dot(colours[cells[0]][0]) + escape(cells[0]), *map(escape, cells[1:])]) for cells in _rows(across)],
         note=_NOTE,
-        more="".join(f"<p>Not compared: {escape(text)}</p>\n" for text in not_compared(across)),
+        more="".join(f"<p>Not compared: {escape(text)}</p>\n" for text in not_compared(across["left_out"])),
     )
 
 
@@ -54,7 +55,7 @@ def table(across: Across) -> Group:
         drawn.add_column(column, justify="right", no_wrap=True)
     for number, (study, _, _, *cells) in enumerate(_rows(across)):
         drawn.add_row(Text(study), *map(Text, cells), style="dim" if number < len(across["studies"]) else None)
-    texts = [_subtitle(across), *(f"not compared: {text}" for text in not_compared(across))]
+    texts = [_subtitle(across), *(f"not compared: {text}" for text in not_compared(across["left_out"]))]
     return Group(drawn, *(Text(text, style="dim") for text in texts))
 
 
@@ -63,13 +64,8 @@ def markdown(across: Across) -> str:
     lines = [f"**{literal(_title(across))}**", "", literal(_subtitle(across)), ""]
     lines += [f"| {' | '.join(_COLUMNS)} |", f"|{':--|' * 4}{'--:|' * (len(_COLUMNS) - 4)}"]
     lines += [f"| {' | '.join(map(literal, cells))} |" for cells in _rows(across)]
-    lines += ["", *(f"Not compared: {literal(text)}\n" for text in not_compared(across))]
+    lines += ["", *(f"Not compared: {literal(text)}\n" for text in not_compared(across["left_out"]))]
     return "\n".join(lines) + "\n"
-
-
-def not_compared(across: Across) -> list[str]:
-    """Return which studies of the data set are left out, and why."""
-    return [f"study {name}, which has {why}" for name, why in across["left_out"].items()]
 
 
 def figure(across: Across, axis: Axis) -> go.Figure:

@@ -20,8 +20,10 @@ from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
 from sweep.tracking.writer import Writer
 from tests.sweep.example_points import SIDE, write_point
+from tests.sweep.fronts_of_studies import SETTINGS, put, study_front
 
 ROOT = Path(promote.__file__).parent.parent
+SETTINGS_OF_S = {"data_hash": "a" * 64, "image_size": SIDE}
 RECORDS = {
     "t000-50pct": {"macs": 1176, "macs_ratio": 0.49, "val_accuracy": 0.95, "budget": 0.5},
     "t001-25pct": {"macs_ratio": 0.24, "val_accuracy": 0.9},
@@ -44,7 +46,9 @@ def study(storage: Path) -> Path:
         points.append({**record, "artifact": f"points/{point}", "on_front": point != "t002-25pct"})
     tracker.study_ended("FINISHED")
     tracker.close()
-    (storage / "s" / "front.json").write_text(json.dumps({"dense": {}, "points": points}))
+    dense = {"dataset": "scenes"}
+    (storage / "s" / "front.json").write_text(json.dumps({"dense": dense, "points": points}))
+    (storage / "s" / "settings.json").write_text(json.dumps({**SETTINGS, **SETTINGS_OF_S}))
     return storage / "s"
 
 
@@ -114,6 +118,27 @@ def test_the_chosen_point_is_verified_registered_and_named(run: Promote, storage
 def test_a_number_of_macs_may_have_a_unit(run: Promote, storage: Path, most, point):
     assert run("--max-macs", most) == 0
     assert set(registry(storage)[1].values()) == {point}
+
+
+def test_the_best_of_all_studies_of_a_data_set_can_be_promoted(study: Path, storage: Path, verifier: Verifier, capfd):
+    """Here "worse" is no study that was tracked: nothing of it is asked for."""
+    put(storage, study_front("worse", 10_000, {0.5: 0.93, 0.1: 0.2}, dataset="scenes", **SETTINGS_OF_S))
+    put(storage, study_front("lucky", 100, {0.5: 1.0}, dataset="scenes"))
+    arguments = ["--dataset", "scenes", "--storage", str(storage), "--alias", "champion", "--max-macs", "9k"]
+    assert promote.main(arguments, verifier=verifier()) == 0
+    assert registry(storage, "scenes") == ({"champion": "1"}, {1: "t000-50pct"})
+    printed = capfd.readouterr().out
+    assert "point t000-50pct of study s" in printed
+    assert "not compared: study lucky, which has other images\n" in printed
+    for more, reason in (
+        (["--max-macs-ratio", "0.5"], "--max-macs-ratio given with --dataset, .*expected --max-macs"),
+        (["--point", "t000-50pct"], "--point given with --dataset, .*expected --study"),
+        (["--min-accuracy", "0.5", "--study", "s"], "not allowed with argument --dataset"),
+        (["--min-accuracy", "0.99"], "no point has a validation accuracy of 0.99"),
+        (["--min-accuracy", "0.5", "--dataset", "mars"], r"data set 'mars' given; .*\(there: scenes\)"),
+    ):
+        with pytest.raises(NaspruneError, match=reason):
+            promote.main([*arguments[:6], *more], verifier=verifier())
 
 
 def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Path, capfd):
