@@ -29,18 +29,19 @@ _FORMS = ("circle", "square", "triangle-up", "cross", "star")
 _NOTE = """The table holds the dense networks, and the points that no other point of any of these studies beats. All
 were measured on the same images. Validation accuracy chooses; test accuracy is measured once a point and only
 reported."""
+_BOARD = " A latency is that of the machine that ran the study; only those of one machine can be compared."
 
 
 def page(across: Across) -> str:
     """Return the front as a complete HTML page."""
-    colours = _colours(across)
+    colours, axes = _colours(across), _axes(across)
     return render(
         title=_title(across),
         subtitle=_subtitle(across),
-        charts=[Chart(key=axis.key, name=axis.name, figure=figure(across, axis)) for axis in _axes(across)],
+        charts=[Chart(key=axis.key, name=axis.name, figure=figure(across, axis)) for axis in axes],
         head=_COLUMNS,
         rows=[row([dot(colours[cells[0]][0]) + escape(cells[0]), *map(escape, cells[1:])]) for cells in _rows(across)],
-        note=_NOTE,
+        note=_NOTE + (_BOARD if len(axes) > 1 else ""),
         more="".join(f"<p>Not compared: {escape(text)}</p>\n" for text in not_compared(across["left_out"])),
     )
 
