@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,9 +34,12 @@ Verifier = Callable[..., list[str]]
 Promote = Callable[..., int]
 
 
-@pytest.fixture
-def study(storage: Path) -> Path:
-    """A finished, tracked study of three points; the last is not on its front."""
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, empty_store: Path) -> Path:
+    """A storage with a finished, tracked study of three points; the last is not on its front."""
+    storage = tmp_path_factory.mktemp("finished")
+    (storage / "mlflow").mkdir()
+    shutil.copy(empty_store, storage / "mlflow" / "mlflow.db")
     outbox = storage / "s" / "outbox"
     tracker = Tracker(study="s", dataset="scenes", storage=storage, outbox=outbox, params={}, writer=Writer)
     points = []
@@ -49,6 +53,13 @@ def study(storage: Path) -> Path:
     dense = {"dataset": "scenes"}
     (storage / "s" / "front.json").write_text(json.dumps({"dense": dense, "points": points}))
     (storage / "s" / "settings.json").write_text(json.dumps({**SETTINGS, **SETTINGS_OF_S}))
+    return storage
+
+
+@pytest.fixture
+def study(finished: Path, storage: Path) -> Path:
+    """That study in a storage of its own, since tracking it again would take a second a test."""
+    shutil.copytree(finished, storage, dirs_exist_ok=True)
     return storage / "s"
 
 
