@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Counts = tuple[tuple[int, ...], ...]
-"""A confusion matrix, (classes, classes): images of the row's class that the column's was answered for."""
+Counts = Mapping[tuple[int, int], int]
+"""A confusion matrix without its zeros: by label and answer, how many images; in order."""
 
 Confusion = Mapping[str, Mapping[str, int]]
-"""The same by names, as records hold it: only what occurs, so that it stays short however many classes there are."""
+"""The same by names, as records hold it: of each class, how many images got which answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +34,15 @@ class ClassResult:
 
 def accuracy(counts: Counts) -> float:
     """Overall accuracy in 0..1: the matrix's diagonal over its sum, which is not 0."""
-    return sum(row[place] for place, row in enumerate(counts)) / sum(map(sum, counts))
+    return sum(images for (label, answer), images in counts.items() if label == answer) / sum(counts.values())
 
 
 def by_name(counts: Counts, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """A matrix as records hold it; without images it is empty."""
-    return {
-        name: {classes[answer]: images for answer, images in enumerate(row) if images}
-        for name, row in zip(classes, counts, strict=False)
-        if any(row)
-    }
+    named: dict[str, dict[str, int]] = {}
+    for (label, answer), images in counts.items():
+        named.setdefault(classes[label], {})[classes[answer]] = images
+    return named
 
 
 def class_results(confusion: Confusion) -> dict[str, ClassResult]:

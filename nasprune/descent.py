@@ -219,7 +219,7 @@ class Descent:
         if self.settings.cost != "macs":
             reached = self.coupling.after(self.coupling.first_channels(widths))
             cost_ratio = self.cost(reached, derived).full / self.cost(self.coupling, self.dense).full
-        tested = () if self.test is None else confusion(derived, self.test)
+        tested = {} if self.test is None else confusion(derived, self.test)
         return Pruned(
             network=derived,
             budget=budget,

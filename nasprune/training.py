@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasprune.confusion import accuracy
-from nasprune.errors import SettingsError
+from nasprune.errors import DataError, SettingsError
 from nasprune.progress import Session, State
 from nasprune.stepping import Step
 
@@ -185,7 +185,11 @@ def evaluate(network: nn.Module, batches: EpochBatches) -> float:
 
 
 def confusion(network: nn.Module, batches: EpochBatches) -> Counts:
-    """The confusion matrix on all images of `batches`, in float32; as many classes as the network has logits."""
+    """The confusion matrix on all images of `batches`, in float32.
+
+    Raises:
+        DataError: if a label stands for no logit.
+    """
     network.eval()
     classes = 0
     pairs = []  # summed up at the end, since a count of them would wait for the device
@@ -193,6 +197,9 @@ def confusion(network: nn.Module, batches: EpochBatches) -> Counts:
         for images, labels in batches.epoch(0):
             logits = network(images)
             classes = logits.shape[1]
-            pairs.append(labels * classes + logits.argmax(1))
-        counts = torch.bincount(torch.cat(pairs), minlength=classes**2).view(classes, classes)
-    return tuple(map(tuple, counts.tolist()))
+            pairs.append(labels.long() * classes + logits.argmax(1))
+        found, images_of_each = torch.cat(pairs).unique(return_counts=True)  # type: ignore[no-untyped-call]
+    least, most = int(found[0]) // classes, int(found[-1]) // classes
+    if least < 0 or most >= classes:
+        raise DataError(f"labels from {least} to {most} given; expected 0 to {classes - 1}, one for each logit")
+    return {divmod(pair, classes): count for pair, count in zip(found.tolist(), images_of_each.tolist(), strict=True)}

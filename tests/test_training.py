@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nasprune.compute import choose_compute
-from nasprune.errors import ArtifactError, SettingsError, TrainingError
+from nasprune.errors import ArtifactError, DataError, SettingsError, TrainingError
 from nasprune.lessons import Lessons
 from nasprune.progress import Progress, Session, State
 from nasprune.training import TrainingSettings, confusion, distillation_loss, evaluate, fit, one_cycle, recalibrate
@@ -68,7 +68,18 @@ def test_accuracy_counts_every_image_once():
     images = torch.eye(4).reshape(4, 4, 1, 1)
     batches = Given((images[:3], torch.tensor([0, 1, 1])), (images[3:], torch.tensor([3])))
     assert evaluate(network, batches) == 0.75
-    assert confusion(network, batches) == ((1, 0, 0, 0), (0, 1, 1, 0), (0, 0, 0, 0), (0, 0, 0, 1))
+    assert confusion(network, batches) == {(0, 0): 1, (1, 1): 1, (1, 2): 1, (3, 3): 1}
+
+
+def test_labels_may_be_of_any_kind_of_whole_number():
+    images = torch.eye(100).reshape(100, 100, 1, 1)
+    assert evaluate(nn.Flatten(), Given((images, torch.arange(100, dtype=torch.uint8)))) == 1.0
+
+
+@pytest.mark.parametrize(("labels", "said"), [([0, 4], "labels from 0 to 4"), ([-1, 2], "labels from -1 to 2")])
+def test_a_label_without_a_logit_is_refused(labels, said):
+    with pytest.raises(DataError, match=f"{said} given; expected 0 to 3"):
+        confusion(nn.Flatten(), Given((torch.eye(4)[:2].reshape(2, 4, 1, 1), torch.tensor(labels))))
 
 
 @pytest.mark.parametrize("work", ["fit", "recalibrate", "evaluate"])
