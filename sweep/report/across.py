@@ -80,13 +80,13 @@ def figure(across: Across, axis: Axis) -> go.Figure:
     dense_costs = [float(study["dense"][axis.key]) for study in dense]
     floor, top = accuracy_range(accuracies, accuracies[best], [study["dense"]["val_accuracy"] for study in dense])
     low, high = min([*costs, *dense_costs]) * 0.7, max([*costs, *dense_costs]) * 1.4
-    drawn = go.Figure()
+    drawn, colours = go.Figure(), _colours(across)
     if len(best):
         x, y = stairs_of(costs[best], accuracies[best], floor=floor, end=max([0.0, *dense_costs]))
         drawn.add_trace(stairs(x, 100 * y))
     for study in across["studies"]:
         mine = [index for index, point in enumerate(points) if point["study"] == study["study"]]
-        colour, form = _colours(across)[study["study"]]
+        colour, form = colours[study["study"]]
         drawn.add_trace(
             markers(
                 costs[mine],
@@ -101,9 +101,7 @@ def figure(across: Across, axis: Axis) -> go.Figure:
         if study in dense:
             drawn.add_trace(_dense(study, axis, colour))
     shown: list[int] = []
-    for index in best[
-        ::-1
-    ]:  # from dear to cheap, as the most accurate comes first; those too near to be read have none
+    for index in best[::-1]:  # the most accurate first; those too near to another to be read get no label
         if all(abs(math.log(costs[index] / costs[other])) > 0.06 * math.log(high / low) for other in shown):
             shown.append(index)
             label(drawn, costs[index], 100 * accuracies[index], percent(accuracies[index]))

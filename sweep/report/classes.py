@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
+from nasprune.confusion import ClassResult
 from sweep.report.view import View, percent
 
 _MOST = 8  # points side by side; of a longer front those that a label is worth most
@@ -30,17 +29,18 @@ def class_section(view: View) -> str:
     classes = view.dense["by_class"]
     if not classes:
         return ""
-    lowest = min(_accuracy(column["by_class"][name]) for _, _, column in columns for name in classes)
-    weakest_first = sorted(classes, key=lambda name: sum(_accuracy(c["by_class"][name]) for _, _, c in columns))
-    counts = sorted(result["images"] for result in classes.values())
+    results = {name: [ClassResult(**column["by_class"][name]) for _, _, column in columns] for name in classes}
+    lowest = min(result.accuracy for row in results.values() for result in row)
+    weakest_first = sorted(results, key=lambda name: sum(result.accuracy for result in results[name]))
+    counts = sorted(row[0].images for row in results.values())
     return _SECTION.format(
         images=_range(f"{counts[0]}", f"{counts[-1]}") + " test images",
         step=_range(f"{100 / counts[-1]:.2g}", f"{100 / counts[0]:.2g}") + " points",
         head="<th>class</th><th>images</th>"
         + "".join(f'<th title="{escape(name)}">{share}</th>' for share, name, _ in columns),
         rows="\n".join(
-            f"<tr><td>{escape(name)}</td><td>{classes[name]['images']}</td>"
-            + "".join(_cell(name, column["by_class"][name], lowest) for _, _, column in columns)
+            f"<tr><td>{escape(name)}</td><td>{results[name][0].images}</td>"
+            + "".join(_cell(name, result, lowest) for result in results[name])
             + "</tr>"
             for name in weakest_first
         )
@@ -51,18 +51,13 @@ def class_section(view: View) -> str:
     )
 
 
-def _cell(name: str, result: Mapping[str, Any], lowest: float) -> str:
-    accuracy = _accuracy(result)
-    depth = (1 - accuracy) / (1 - lowest) if lowest < 1 else 0.0
+def _cell(name: str, result: ClassResult, lowest: float) -> str:
+    depth = (1 - result.accuracy) / (1 - lowest) if lowest < 1 else 0.0
     colour = ", ".join(str(round(255 - depth * (255 - part))) for part in _LOW)
-    said = f"{name}: {result['right']} of {result['images']} right"
-    if result["taken_for"] is not None:
-        said += f"; most often taken for {result['taken_for']}"
-    return f'<td style="background:rgb({colour})" title="{escape(said)}">{100 * accuracy:.1f}</td>'
-
-
-def _accuracy(result: Mapping[str, Any]) -> float:
-    return float(result["right"]) / float(result["images"])
+    said = f"{name}: {result.right} of {result.images} right"
+    if result.taken_for is not None:
+        said += f"; most often taken for {result.taken_for}"
+    return f'<td style="background:rgb({colour})" title="{escape(said)}">{100 * result.accuracy:.1f}</td>'
 
 
 def _range(least: str, most: str) -> str:

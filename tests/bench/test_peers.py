@@ -53,6 +53,7 @@ def test_every_method_has_a_row_at_every_budget_within_it(out):
     for row in found:
         assert 0.7 * row["budget"] < row["macs_ratio"] <= row["budget"]
         assert row["seconds"] > 0
+        assert row["worst_class_test_accuracy"] <= row["test_accuracy"]
 
 
 def test_work_is_counted_in_passes_of_the_dense_network(out):
@@ -77,6 +78,8 @@ def test_table_and_picture_are_made_of_the_rows(out):
     assert table in (out / "printed.txt").read_text()
     for method in METHODS.split(";"):
         assert f"| {method} | 1 |" in table
+    worst = table[table.index("the worst class alone; dense: ") :]
+    assert [line.split(" | ")[0] for line in worst.splitlines()[4:]] == [f"| {method}" for method in METHODS.split(";")]
     assert (out / "peers.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,5 +1,6 @@
 """The forms of a data set's front: every study and point is in them, names are only ever names."""
 
+import copy
 import io
 import re
 
@@ -68,7 +69,7 @@ def test_a_study_that_was_left_out_is_named_with_the_reason():
 
 
 def test_it_can_be_drawn_against_all_that_was_measured():
-    across = front_across([LARGE, SMALL], {})
+    across = copy.deepcopy(front_across([LARGE, SMALL], {}))
     for record in (*across["points"], *(study["dense"] for study in across["studies"])):
         record |= {"float32_bytes": 1e9 / record["macs"]}  # the dearer by MACs the smaller
     text = page(across)
