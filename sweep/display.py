@@ -12,9 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nasprune.progress import Progress
+
+_QUIET = 60.0
+"""Seconds without a line, where there is no terminal, after which one says where the study is."""
+_QUIET_SHARE = 0.05
+"""In a longer study this share of the time so far, so that a week leaves some hundreds of lines."""
+_LONGEST_QUIET = 600.0
+_NAMED = 4
+"""Trials that such a line names."""
 
 
 class Display:
@@ -25,15 +33,28 @@ class Display:
         title: The study in a few words.
         trials: How many trials the study has in all.
         epochs: Epochs of one trial, search and tuning at all its budgets; the measure of the time left.
+        clock: Seconds that never go back.
     """
 
-    def __init__(self, console: Console, title: str, *, trials: int, epochs: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        *,
+        trials: int,
+        epochs: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.console = console
         self.title = title
         self.trials = trials
         self.epochs = epochs
         self._rows: dict[str, dict[str, Any]] = {}
+        self._clock = clock
+        self._opened = clock()
+        self._said: float | None = None
         self._dense = ""
+        self._dense_begun: tuple[float, int] | None = None
         self._points = self._best = 0
         self._begun: float | None = None
         self._running: dict[str, dict[str, Any]] = {}
@@ -57,20 +78,25 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line that stays."""
+        self._said = self._clock()
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def dense(self, progress: Progress) -> None:
         """The dense network has finished an epoch."""
+        now, left = self._clock(), progress.epochs - progress.epoch
+        if self._dense_begun is None:
+            self._dense_begun = now, progress.epoch
+        begun, first = self._dense_begun
         share = f"{progress.epoch}/{progress.epochs}"
         self._dense = f"dense network: epoch {share}, loss {progress.metrics['loss']:.3f}"
-        tenth = max(1, progress.epochs // 10)
-        if not self.console.is_terminal and (progress.epoch % tenth == 0 or progress.epoch == progress.epochs):
-            self.say(self._dense)
+        if progress.epoch > first and left:
+            self._dense += _about((now - begun) / (progress.epoch - first) * left)
+        self._hearten(lambda: self._dense)
 
     def started(self, trial: str) -> None:
         """A trial has been given its place."""
         if self._begun is None:
-            self._begun = time.monotonic()
+            self._begun = self._clock()
             self._dense = ""
         self._running[trial] = self._row(trial)
 
@@ -85,6 +111,7 @@ class Display:
             row["state"] = f"{result['phase']} {result['epoch']}/{result['epochs']}"
             if row["before"] is None:
                 row["before"] = result["step"] - 1
+            self._hearten(self._where)
 
     def ended(self, trial: str, *, finished: bool) -> None:
         """A trial is over: at its end, or stopped early."""
@@ -131,8 +158,21 @@ class Display:
         remaining = running + max(0, self.trials - self._known - len(self._over) - len(rows)) * self.epochs
         if self._begun is None or done == 0 or remaining <= 0:
             return ""
-        seconds = round((time.monotonic() - self._begun) * remaining / done)
-        return f", about {seconds // 60}:{seconds % 60:02d} min left"
+        return _about((self._clock() - self._begun) * remaining / done)
+
+    def _hearten(self, line: Callable[[], str]) -> None:
+        """Where there is no terminal, say where the study is if nothing was said for long."""
+        now = self._clock()
+        quiet = min(_LONGEST_QUIET, max(_QUIET, _QUIET_SHARE * (now - self._opened)))
+        if not self.console.is_terminal and (self._said is None or now - self._said >= quiet):
+            self.say(line())
+
+    def _where(self) -> str:
+        """What runs, in a line."""
+        rows = [(trial, row) for trial, row in self._running.items() if row["budget"] is not None]
+        named = [f"{trial} at {100 * row['budget']:g}%: {row['state']}" for trial, row in rows[:_NAMED]]
+        more = [f"and {len(rows) - _NAMED} more trials"] if len(rows) > _NAMED else []
+        return f"{'; '.join(named + more)} ({self._front()}{self._time_left()})"
 
     def _render(self) -> RenderableType:
         if not self._rows:
@@ -156,3 +196,11 @@ class Display:
 def _steps(row: Mapping[str, Any]) -> int:
     """Epochs of a trial in this session."""
     return int(row["step"] - (row["before"] or 0))
+
+
+def _about(seconds: float) -> str:
+    """In minutes, or where these would be many in hours."""
+    if seconds >= 3 * 3600:
+        return f", about {seconds / 3600:.1f} h left"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f", about {minutes}:{seconds:02d} min left"

@@ -58,3 +58,33 @@ def test_table_in_a_terminal():
     ]
     for word in ("stopped early", "failed", "1 point, 1 on the front; 3 of 4 trials are over"):
         assert word in text
+
+
+def test_a_study_without_a_terminal_is_never_silent_for_long():
+    now = 0.0
+    console = Console(file=io.StringIO(), width=200, force_terminal=False, color_system=None)
+    display = Display(console, "study", trials=8, epochs=200, clock=lambda: now)
+    with display:
+        for epoch in range(1, 21):
+            display.dense(Progress(phase="dense", epoch=epoch, epochs=20, metrics={"loss": 0.5}))
+            now += 25
+        for number in range(6):
+            display.started(f"t00{number}")
+            display.reported(f"t00{number}", {**EPOCH, "epochs": 100, "step": 1})
+        for epoch in range(2, 101):
+            now += 500
+            display.reported("t000", {**EPOCH, "epochs": 100, "epoch": epoch, "step": epoch})
+    lines = console.file.getvalue().strip().splitlines()
+    dense = [line for line in lines if line.startswith("dense")]
+    assert dense[:2] == [
+        "dense network: epoch 1/20, loss 0.500",
+        "dense network: epoch 4/20, loss 0.500, about 6:40 min left",
+    ]
+    assert len(dense) == 7
+    trials = lines[len(dense) :]
+    assert trials[0].startswith(
+        "t000 at 25%: search 2/100; t001 at 25%: search 1/100; t002 at 25%: search 1/100; t003 at 25%: search 1/100; "
+        "and 2 more trials (0 points, 0 on the front, about "
+    )
+    assert trials[0].endswith(" h left)")
+    assert len(trials) < 60  # 14 hours
