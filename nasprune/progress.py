@@ -67,11 +67,12 @@ class State:
             prefix = f"module/{name}/"
             load_tensors(module, {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
         for name, optimizer in self.optimizers.items():
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             slots: dict[int, dict[str, Any]] = {}
             for key, value in flat.items():
                 if key.startswith(f"optimizer/{name}/"):
                     _, _, index, slot = key.split("/")
-                    slots.setdefault(int(index), {})[slot] = value
+                    slots.setdefault(int(index), {})[slot] = _laid_out_as(weights[int(index)], value)
             optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
         with torch.no_grad():
             for name, tensor in self.tensors.items():
@@ -180,3 +181,12 @@ class Session:
         if meta["identity"] != self.identity:
             raise ArtifactError(f"checkpoint {path} belongs to a run with other settings; delete it to start again")
         return meta, flat
+
+
+def _laid_out_as(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """`value` in the memory layout of `weight`, where it has its shape.
+
+    SGD's fused kernels run through weights and momentum as they lie in memory. Of two layouts the one for GPUs makes an
+    error, and the one for CPUs gives weights the momentum of others, without a word.
+    """
+    return torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value

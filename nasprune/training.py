@@ -99,9 +99,8 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
         {"params": others, "weight_decay": 0.0},
     ]
     device = next(network.parameters()).device
-    on_gpu = device.type == "cuda"
-    rate = torch.tensor(settings.learning_rate, device=device) if on_gpu else settings.learning_rate
-    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, nesterov=True, fused=on_gpu)
+    rate = torch.tensor(settings.learning_rate, device=device) if device.type == "cuda" else settings.learning_rate
+    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, nesterov=True, fused=True)
 
 
 def fit(

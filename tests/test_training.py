@@ -12,7 +12,16 @@ from nasprune.compute import choose_compute
 from nasprune.errors import ArtifactError, DataError, SettingsError, TrainingError
 from nasprune.lessons import Lessons
 from nasprune.progress import Progress, Session, State
-from nasprune.training import TrainingSettings, confusion, distillation_loss, evaluate, fit, one_cycle, recalibrate
+from nasprune.training import (
+    TrainingSettings,
+    confusion,
+    distillation_loss,
+    evaluate,
+    fit,
+    one_cycle,
+    recalibrate,
+    sgd,
+)
 from tests.waiting import Waits
 
 COMPUTE = choose_compute("cpu")
@@ -125,6 +134,33 @@ def test_checkpoint_restores_optimizers_too(tmp_path):
         part, optimizer, state = fresh()
         Session(tmp_path, seconds_between=0).run("phase", epochs, stepper(part, optimizer), state)
     assert torch.equal(whole.weight, part.weight)
+
+
+def test_momentum_comes_back_in_the_layout_of_its_weights(tmp_path):
+    """The fused kernels of SGD run through both as they lie in memory."""
+
+    def fresh():
+        torch.manual_seed(0)
+        network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return network, sgd(network, TrainingSettings(epochs=4, learning_rate=0.1))
+
+    def step(network, optimizer):
+        def train(epoch):
+            torch.manual_seed(epoch)
+            network.weight.grad = torch.randn_like(network.weight)
+            optimizer.step()
+            return {"loss": 0.0}
+
+        return train
+
+    whole, optimizer = fresh()
+    Session().run("phase", 4, step(whole, optimizer), State())
+    for epochs in (2, 4):
+        part, optimizer = fresh()
+        state = State(modules={"n": part}, optimizers={"sgd": optimizer})
+        Session(tmp_path, seconds_between=0).run("phase", epochs, step(part, optimizer), state)
+    assert torch.equal(whole.weight, part.weight)
+    assert part.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_checkpoint_comes_before_its_report(tmp_path):
