@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from sweep.cluster.launched import answers, being_set_up, cluster_address, clust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import FrameType
 
     from sweep.settings import StudySettings
 
@@ -68,7 +71,7 @@ class Places:
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
-    """Join or start Ray, and leave it again.
+    """Join or start Ray, and leave it again; within, SIGTERM is what Ctrl-C is.
 
     See `prepare_environment`, which must have been called.
 
@@ -95,9 +98,34 @@ def ray_cluster() -> Iterator[None]:
                     raise
                 raise _unanswered(str(error).strip().splitlines()[0]) from error
     try:
-        yield
+        with ended_as_by_ctrl_c():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, by which Slurm, systemd, Docker and `ray job stop` end a process, does what Ctrl-C does.
+
+    Ray's own handler, outside of Python, would end it at once, with a stack trace. It is set when Ray starts, so this
+    comes after.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        yield
+        return
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)  # Tune's while trials run
+        if not callable(handler):  # a shell's background ignores Ctrl-C
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _check_answers() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.system.studies import ROOT, SMALL, STUDY, front_of, runs, sweep
+from tests.system.studies import OWN, ROOT, SMALL, STUDY, front_of, runs, sweep
 
 DESCENDED = ["t000-20pct", "t000-50pct", "t001-20pct", "t001-50pct"]
 
@@ -124,6 +124,30 @@ def listening() -> set[str]:
             if state == "0A" and not local:
                 found.add(address)
     return found
+
+
+def test_a_study_that_is_told_to_end_ends_in_order(tmp_path):
+    """SIGTERM to the driver alone, as Slurm and systemd send it, where a shell's background ignores Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "sweep" / "run.py", *SMALL, *OWN, "--tune-epochs", "2000", "--storage", tmp_path],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 240
+        while not list(tmp_path.rglob("tune.safetensors")) and time.monotonic() < deadline:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.2)
+        process.terminate()
+        said, _ = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 1, said
+    assert "2 trials are unfinished; the same command goes on from here" in said
+    assert "SIGTERM received" not in said
+    assert "Traceback" not in said
 
 
 def test_killed_driver_goes_on(tmp_path, storage):

@@ -1,0 +1,46 @@
+"""How a process that Ray runs in is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from sweep.cluster.ray_cluster import ended_as_by_ctrl_c
+
+
+@pytest.fixture
+def handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_sigterm_interrupts_where_ctrl_c_is_ignored(handlers):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pytest.raises(KeyboardInterrupt), ended_as_by_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_goes_to_whoever_handles_ctrl_c_at_that_time(handlers):
+    told = []
+    with ended_as_by_ctrl_c():
+        signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert told == [signal.SIGINT]
+
+
+def test_another_thread_than_the_main_one_leaves_handlers_alone(handlers):
+    def enter():
+        with ended_as_by_ctrl_c():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    seen = []
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
