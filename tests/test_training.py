@@ -136,12 +136,16 @@ def test_checkpoint_restores_optimizers_too(tmp_path):
     assert torch.equal(whole.weight, part.weight)
 
 
-def test_momentum_comes_back_in_the_layout_of_its_weights(tmp_path):
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+def test_momentum_comes_back_in_the_layout_of_its_weights(tmp_path, device):
     """The fused kernels of SGD run through both as they lie in memory."""
 
     def fresh():
         torch.manual_seed(0)
-        network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        network = nn.Conv2d(3, 4, 3).to(device, memory_format=torch.channels_last)
         return network, sgd(network, TrainingSettings(epochs=4, learning_rate=0.1))
 
     def step(network, optimizer):
