@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from nasprune.progress import Progress
 
@@ -22,7 +22,7 @@ _QUIET_SHARE = 0.05
 """In a longer study this share of the time so far, so that a week leaves some hundreds of lines."""
 _LONGEST_QUIET = 600.0
 _NAMED = 4
-"""Trials that such a line names."""
+"""What runs at once and is named in a line."""
 
 
 class Display:
@@ -58,6 +58,7 @@ class Display:
         self._points = self._best = 0
         self._begun: float | None = None
         self._running: dict[str, dict[str, Any]] = {}
+        self._polishing: dict[str, str] = {}
         self._over: set[str] = set()
         self._steps_over = self._known = 0
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
@@ -124,6 +125,15 @@ class Display:
         self._end(trial, "failed")
         self.say(f"trial {trial} failed: {reason}")
 
+    def polishing(self, point: str, progress: Progress) -> None:
+        """An epoch of tuning a point longer is done."""
+        self._polishing[point] = f"polishing {point}: {progress.epoch}/{progress.epochs}"
+        self._hearten(lambda: _some(list(self._polishing.values())))
+
+    def polished(self, point: str) -> None:
+        """A point is tuned longer."""
+        self._polishing.pop(point, None)
+
     def front(self, points: int, best: int) -> None:
         """So many points there are now, and so many of them are on the front."""
         self._points, self._best = points, best
@@ -170,13 +180,13 @@ class Display:
     def _where(self) -> str:
         """What runs, in a line."""
         rows = [(trial, row) for trial, row in self._running.items() if row["budget"] is not None]
-        named = [f"{trial} at {100 * row['budget']:g}%: {row['state']}" for trial, row in rows[:_NAMED]]
-        more = [f"and {len(rows) - _NAMED} more trials"] if len(rows) > _NAMED else []
-        return f"{'; '.join(named + more)} ({self._front()}{self._time_left()})"
+        each = [f"{trial} at {100 * row['budget']:g}%: {row['state']}" for trial, row in rows]
+        return f"{_some(each)} ({self._front()}{self._time_left()})"
 
     def _render(self) -> RenderableType:
+        polishing = [Text(line) for line in list(self._polishing.values())]  # at once, as above
         if not self._rows:
-            return Text(f"{self.title}   {self._dense}")
+            return Group(Text(f"{self.title}   {self._dense}"), *polishing)
         table = Table(title=self.title, title_justify="left", expand=False)
         for name in ("trial", "budget", "state", "MACs", "validation", "hypervolume"):
             table.add_column(name, justify="left" if name in ("trial", "state") else "right")
@@ -190,12 +200,18 @@ class Display:
                 f"{row['hypervolume']:.3f}" if "hypervolume" in row else "",
             )
         summary = f"{self._front()}; {self._known + len(self._over)} of {self.trials} trials are over"
-        return Group(table, Text(summary + self._time_left()))
+        return Group(table, Text(summary + self._time_left()), *polishing)
 
 
 def _steps(row: Mapping[str, Any]) -> int:
     """Epochs of a trial in this session."""
     return int(row["step"] - (row["before"] or 0))
+
+
+def _some(words: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = [f"and {len(words) - _NAMED} more"] if len(words) > _NAMED else []
+    return "; ".join([*words[:_NAMED], *more])
 
 
 def _about(seconds: float) -> str:

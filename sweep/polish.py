@@ -10,12 +10,15 @@ from nasprune.artifact import read_artifact, write_artifact
 from nasprune.progress import Session
 from nasprune.scene_descent import descent_from
 from sweep.cluster.ray_cluster import DEATHS, as_ours
+from sweep.cluster.told import Told
 from sweep.front import on_front
 from sweep.settings import settings_hash
 from sweep.trial import trial_ground, trial_provenance, trial_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from ray.util.queue import Queue
 
     from sweep.cluster.ray_cluster import Places
     from sweep.display import Display
@@ -46,7 +49,7 @@ def polish_front(
         front: The front object.
         ground: What all trials share.
         places: The resources of a trial are those of a polish, too.
-        display: Is told what is begun.
+        display: Is told how far it is.
         polished: Called with the name of each new point.
 
     Raises:
@@ -57,25 +60,28 @@ def polish_front(
     names = [point["point"] for point, good in zip(descended, best, strict=True) if good]
     points = settings.directory / "points"
     waiting = [name for name in names if not (points / polished_name(name, settings.polish_epochs)).exists()]
-    if waiting:
-        display.say(f"polishing {len(waiting)} points of the front, {settings.polish_epochs} epochs each")
+    if not waiting:
+        return
+    display.say(f"polishing {len(waiting)} points of the front, {settings.polish_epochs} epochs each")
     task = ray.remote(polish).options(
         num_cpus=places.trial["CPU"], num_gpus=places.trial.get("GPU", 0.0), max_retries=DEATHS
     )
-    running = {task.remote(settings, name, ground): name for name in waiting}
-    while running:
-        (ready, *_), _ = ray.wait(list(running))
-        name = running.pop(ready)
-        try:
-            ray.get(ready)
-        except ray.exceptions.RayError as error:
-            for other in running:
-                ray.cancel(other, force=True)
-            raise as_ours(error, f"point {name} could not be polished") from error
-        polished(polished_name(name, settings.polish_epochs))
+    with Told(display.polishing) as told:
+        running = {task.remote(settings, name, ground, told.queue): name for name in waiting}
+        while running:
+            ended = told.first_of(list(running))
+            name = running.pop(ended)
+            try:
+                ray.get(ended)
+            except ray.exceptions.RayError as error:
+                for other in running:
+                    ray.cancel(other, force=True)
+                raise as_ours(error, f"point {name} could not be polished") from error
+            display.polished(name)
+            polished(polished_name(name, settings.polish_epochs))
 
 
-def polish(settings: StudySettings, point: str, ground: Ground) -> None:
+def polish(settings: StudySettings, point: str, ground: Ground, told: Queue) -> None:
     """Tune one point longer, with the dense network as teacher, and write it under its new name."""
     points, name = settings.directory / "points", polished_name(point, settings.polish_epochs)
     compute, data, dense = trial_ground(settings, ground)
@@ -88,7 +94,7 @@ def polish(settings: StudySettings, point: str, ground: Ground) -> None:
     checkpoints = settings.directory / "trials" / name
     identity = settings_hash({"point": name, "settings": settings.identity(), "dense": ground.dense})
     descent = descent_from(dense, data, how, compute, seed=settings.seed, table=trial_table(settings))
-    session = Session(checkpoints, identity=identity, kept=storage.store_path)
+    session = Session(checkpoints, lambda epoch: told.put((point, epoch)), identity=identity, kept=storage.store_path)
     tuned = descent.finish(start.network, start.record["widths"], start.record["budget"], session)
     record = {
         **start.record,

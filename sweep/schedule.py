@@ -9,13 +9,11 @@ import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
-from ray.util.queue import Empty, Queue
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nasprune.artifact import Artifact, read_artifact
 from nasprune.compute import choose_compute
@@ -24,6 +22,7 @@ from nasprune.errors import NaspruneError, SettingsError
 from nasprune.files import locked, write_bytes
 from nasprune.weights import IMAGENET, SCRATCH
 from sweep.cluster.ray_cluster import DEATHS, as_ours
+from sweep.cluster.told import Told
 from sweep.failure import last_failure
 from sweep.storage.images import images_of, node_images
 from sweep.trial import DENSE, LAST_TRY, run_trial
@@ -31,8 +30,9 @@ from sweep.trial import DENSE, LAST_TRY, run_trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ray.util.queue import Queue
+
     from nasprune.data import SceneData
-    from nasprune.progress import Progress
     from sweep.cluster.ray_cluster import Places
     from sweep.display import Display
     from sweep.searcher import OptunaSearcher
@@ -50,32 +50,17 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
     if storage.fetch_folder(f"{DENSE}/{key}"):
         return read_artifact(target)
     weights = _shared_weights(settings, storage)
-    # Here, or it might die with a node that the work itself would survive.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    progress: Queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     task = ray.remote(_train_dense).options(
         num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=DEATHS
     )
-    running = task.remote(settings, key, images_of(data), weights, int(places.dense["CPU"]), progress)
-    try:
-        while not ray.wait([running], timeout=0.2)[0]:
-            _show(progress, display)
-        _show(progress, display)
-        ray.get(running)
-    except ray.exceptions.RayError as error:
-        raise as_ours(error, "the dense network could not be trained") from error
-    finally:
-        progress.shutdown(force=True)
+    with Told(display.dense) as told:
+        running = task.remote(settings, key, images_of(data), weights, int(places.dense["CPU"]), told.queue)
+        try:
+            ray.get(told.first_of([running]))
+        except ray.exceptions.RayError as error:
+            raise as_ours(error, "the dense network could not be trained") from error
     storage.fetch_folder(f"{DENSE}/{key}")
     return read_artifact(target)
-
-
-def _show(progress: Queue, display: Display) -> None:
-    while True:
-        try:
-            display.dense(cast("Progress", progress.get_nowait()))
-        except Empty:
-            return
 
 
 def _shared_weights(settings: StudySettings, storage: Storage) -> str:
@@ -90,9 +75,7 @@ def _shared_weights(settings: StudySettings, storage: Storage) -> str:
     return name
 
 
-def _train_dense(
-    settings: StudySettings, key: str, images: Packed, weights: str, threads: int, progress: Queue
-) -> None:
+def _train_dense(settings: StudySettings, key: str, images: Packed, weights: str, threads: int, told: Queue) -> None:
     """Train the dense network on this node, from the last checkpoint on, and keep it in the storage."""
     storage, name = settings.place(), f"{DENSE}/{key}"
     if storage.fetch_folder(name):
@@ -104,7 +87,7 @@ def _train_dense(
         storage.fetch_file(weights)
         how = dataclasses.replace(how, weights=str(storage.root / weights))
     storage.fetch_files(f"{name}.checkpoints")
-    obtain_dense(storage.root / DENSE, how, data, compute, progress.put, storage.store_path)
+    obtain_dense(storage.root / DENSE, how, data, compute, lambda epoch: told.put((epoch,)), storage.store_path)
     storage.store_folder(name)
     storage.remove(f"{name}.checkpoints")
 

@@ -74,17 +74,24 @@ def test_a_study_without_a_terminal_is_never_silent_for_long():
         for epoch in range(2, 101):
             now += 500
             display.reported("t000", {**EPOCH, "epochs": 100, "epoch": epoch, "step": epoch})
+        display.polishing("t000-10pct", Progress(phase="tune", epoch=3, epochs=40, metrics={"loss": 0.5}))
+        now += 700
+        display.polishing("t001-10pct", Progress(phase="tune", epoch=1, epochs=40, metrics={"loss": 0.5}))
+        display.polished("t000-10pct")
+        now += 700
+        display.polishing("t001-10pct", Progress(phase="tune", epoch=2, epochs=40, metrics={"loss": 0.5}))
     lines = console.file.getvalue().strip().splitlines()
+    assert lines[-2:] == ["polishing t000-10pct: 3/40; polishing t001-10pct: 1/40", "polishing t001-10pct: 2/40"]
     dense = [line for line in lines if line.startswith("dense")]
     assert dense[:2] == [
         "dense network: epoch 1/20, loss 0.500",
         "dense network: epoch 4/20, loss 0.500, about 6:40 min left",
     ]
     assert len(dense) == 7
-    trials = lines[len(dense) :]
+    trials = lines[len(dense) : -2]
     assert trials[0].startswith(
         "t000 at 25%: search 2/100; t001 at 25%: search 1/100; t002 at 25%: search 1/100; t003 at 25%: search 1/100; "
-        "and 2 more trials (0 points, 0 on the front, about "
+        "and 2 more (0 points, 0 on the front, about "
     )
     assert trials[0].endswith(" h left)")
     assert len(trials) < 60  # 14 hours
