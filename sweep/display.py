@@ -32,7 +32,7 @@ class Display:
         console: Where to.
         title: The study in a few words.
         trials: How many trials the study has in all.
-        epochs: Epochs of one trial, search and tuning at all its budgets; the measure of the time left.
+        work: Of one trial after 0, 1, 2, ... of its epochs, in any unit; the measure of the time left.
         clock: Seconds that never go back.
     """
 
@@ -42,13 +42,13 @@ class Display:
         title: str,
         *,
         trials: int,
-        epochs: int,
+        work: Sequence[float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console = console
         self.title = title
         self.trials = trials
-        self.epochs = epochs
+        self._work = work
         self._rows: dict[str, dict[str, Any]] = {}
         self._clock = clock
         self._opened = clock()
@@ -60,7 +60,8 @@ class Display:
         self._running: dict[str, dict[str, Any]] = {}
         self._polishing: dict[str, str] = {}
         self._over: set[str] = set()
-        self._steps_over = self._known = 0
+        self._work_over = 0.0
+        self._known = 0
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -155,7 +156,7 @@ class Display:
         self._running.pop(trial, None)
         if trial not in self._over:
             self._over.add(trial)
-            self._steps_over += _steps(row)
+            self._work_over += self._done(row)
 
     def _front(self) -> str:
         return f"{self._points} point{'s' * (self._points != 1)}, {self._best} on the front"
@@ -163,12 +164,20 @@ class Display:
     def _time_left(self) -> str:
         """What this session's pace says, as if no more trials were stopped."""
         rows = list(self._running.values())  # at once: the live table asks from a thread of its own
-        done = self._steps_over + sum(map(_steps, rows))
-        running = sum(self.epochs - row["step"] for row in rows)
-        remaining = running + max(0, self.trials - self._known - len(self._over) - len(rows)) * self.epochs
+        whole = self._work[-1]
+        done = self._work_over + sum(map(self._done, rows))
+        running = sum(whole - self._work_at(row["step"]) for row in rows)
+        remaining = running + max(0, self.trials - self._known - len(self._over) - len(rows)) * whole
         if self._begun is None or done == 0 or remaining <= 0:
             return ""
         return _about((self._clock() - self._begun) * remaining / done)
+
+    def _done(self, row: Mapping[str, Any]) -> float:
+        """Work of a trial in this session."""
+        return self._work_at(row["step"]) - self._work_at(row["before"] or 0)
+
+    def _work_at(self, step: int) -> float:
+        return self._work[min(step, len(self._work) - 1)]  # in mode target a trial may have more epochs than the mean
 
     def _hearten(self, line: Callable[[], str]) -> None:
         """Where there is no terminal, say where the study is if nothing was said for long."""
@@ -201,11 +210,6 @@ class Display:
             )
         summary = f"{self._front()}; {self._known + len(self._over)} of {self.trials} trials are over"
         return Group(table, Text(summary + self._time_left()), *polishing)
-
-
-def _steps(row: Mapping[str, Any]) -> int:
-    """Epochs of a trial in this session."""
-    return int(row["step"] - (row["before"] or 0))
 
 
 def _some(words: Sequence[str]) -> str:

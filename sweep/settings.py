@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ RESERVED = ("shared", "mlflow")
 def _help(text: str, *, free: bool = False) -> dict[str, Any]:
     """A field's help, and whether a resumed study may change it."""
     return {"help": text, "free": free}
+
+
+_PACE = 0.5
+"""An epoch at a budget b takes some b ** _PACE of the time at full width: small networks use a processor badly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +311,18 @@ class StudySettings:
         """Epochs of a trial that visits these budgets."""
         settings = self.descent_settings({})
         return sum(sum(settings.epochs(budget)) for budget in budgets)
+
+    def work(self) -> list[float]:
+        """The work of a trial after 0, 1, 2, ... of its epochs, by the measure of time, in epochs at full width.
+
+        In mode "target", where each trial has another budget, that of a mean one.
+        """
+        if self.mode == "target":
+            return [float(step) for step in range(round(self.steps(self.budgets) / len(self.budgets)) + 1)]
+        settings = self.descent_settings({})
+        falling = sorted(self.budgets, reverse=True)
+        epochs = [budget**_PACE for budget in falling for _ in range(sum(settings.epochs(budget)))]
+        return [0.0, *itertools.accumulate(epochs)]
 
     def space(self) -> SearchSpace:
         """What the study explores: all that makes a difference and is not fixed."""

@@ -75,10 +75,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     table = _check_budgets(settings, data)
     bands = "" if settings.bands == "rgb" else f", {data.bands} bands"
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px{bands}"
-    epochs = settings.steps(settings.budgets)
-    if settings.mode == "target":
-        epochs = round(epochs / len(settings.budgets))
-    display = Display(console, title, trials=settings.trials, epochs=epochs)
+    display = Display(console, title, trials=settings.trials, work=settings.work())
     with ray_cluster(), display:
         wait_for_nodes(count_nodes, display.say, installing=count_installing)
         places = find_places(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def test_augmentation_is_that_of_the_dense_network_and_of_the_descents():
         assert given.augmentation == expected
     assert settings.descent_settings({}).views == 7
     assert StudySettings().dense_settings(2, 3).augmentation == Augmentation()
+
+
+def test_an_epoch_of_a_smaller_network_is_less_work():
+    settings = StudySettings(budgets=(0.1, 0.5), search_epochs=1, tune_epochs=4)
+    work, first = settings.work(), settings.steps([0.5])
+    assert len(work) == settings.steps(settings.budgets) + 1
+    epochs = [round(after - before, 9) for before, after in itertools.pairwise(work)]
+    assert len(set(epochs[:first])) == len(set(epochs[first:])) == 1  # from the largest budget down
+    assert 1 > epochs[0] > 2 * epochs[-1] > 0
 
 
 def test_help_shows_what_can_be_given_here():

@@ -15,7 +15,7 @@ EPOCH = {"finished": False, "phase": "search", "epoch": 1, "epochs": 2, "budget"
 
 def shown(*, terminal: bool) -> str:
     console = Console(file=io.StringIO(), width=100, force_terminal=terminal, color_system=None)
-    display = Display(console, "study", trials=4, epochs=6)
+    display = Display(console, "study", trials=4, work=range(7))
     with display:
         display.resumed(1)
         display.dense(Progress(phase="dense", epoch=1, epochs=1, metrics={"loss": 0.5}))
@@ -63,7 +63,7 @@ def test_table_in_a_terminal():
 def test_a_study_without_a_terminal_is_never_silent_for_long():
     now = 0.0
     console = Console(file=io.StringIO(), width=200, force_terminal=False, color_system=None)
-    display = Display(console, "study", trials=8, epochs=200, clock=lambda: now)
+    display = Display(console, "study", trials=8, work=range(201), clock=lambda: now)
     with display:
         for epoch in range(1, 21):
             display.dense(Progress(phase="dense", epoch=epoch, epochs=20, metrics={"loss": 0.5}))
