@@ -13,10 +13,11 @@ from sweep.cluster.ray_cluster import ended_as_by_ctrl_c
 
 @pytest.fixture
 def handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """The system's own while a test runs, whatever Ray has set in this process, and what there was afterwards."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
-        signal.signal(number, handler)
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def test_sigterm_interrupts_where_ctrl_c_is_ignored(handlers):
