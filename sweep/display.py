@@ -86,14 +86,13 @@ class Display:
     def dense(self, progress: Progress) -> None:
         """The dense network has finished an epoch."""
         now, left = self._clock(), progress.epochs - progress.epoch
-        if self._dense_begun is None:
-            self._dense_begun = now, progress.epoch
-        begun, first = self._dense_begun
+        new = self._dense_begun is None
+        self._dense_begun = begun, first = self._dense_begun or (now, progress.epoch)
         share = f"{progress.epoch}/{progress.epochs}"
         self._dense = f"dense network: epoch {share}, loss {progress.metrics['loss']:.3f}"
         if progress.epoch > first and left:
             self._dense += _about((now - begun) / (progress.epoch - first) * left)
-        self._hearten(lambda: self._dense)
+        self._break_silence(lambda: self._dense, at_once=new)
 
     def started(self, trial: str) -> None:
         """A trial has been given its place."""
@@ -113,7 +112,7 @@ class Display:
             row["state"] = f"{result['phase']} {result['epoch']}/{result['epochs']}"
             if row["before"] is None:
                 row["before"] = result["step"] - 1
-            self._hearten(self._where)
+            self._break_silence(self._where)
 
     def ended(self, trial: str, *, finished: bool) -> None:
         """A trial is over: at its end, or stopped early."""
@@ -129,7 +128,7 @@ class Display:
     def polishing(self, point: str, progress: Progress) -> None:
         """An epoch of tuning a point longer is done."""
         self._polishing[point] = f"polishing {point}: {progress.epoch}/{progress.epochs}"
-        self._hearten(lambda: _some(list(self._polishing.values())))
+        self._break_silence(lambda: _some(list(self._polishing.values())))
 
     def polished(self, point: str) -> None:
         """A point is tuned longer."""
@@ -179,11 +178,13 @@ class Display:
     def _work_at(self, step: int) -> float:
         return self._work[min(step, len(self._work) - 1)]  # in mode target a trial may have more epochs than the mean
 
-    def _hearten(self, line: Callable[[], str]) -> None:
-        """Where there is no terminal, say where the study is if nothing was said for long."""
+    def _break_silence(self, line: Callable[[], str], *, at_once: bool = False) -> None:
+        """Where there is no terminal, say where the study is, at once or if nothing was said for long."""
+        if self.console.is_terminal:
+            return
         now = self._clock()
         quiet = min(_LONGEST_QUIET, max(_QUIET, _QUIET_SHARE * (now - self._opened)))
-        if not self.console.is_terminal and (self._said is None or now - self._said >= quiet):
+        if at_once or self._said is None or now - self._said >= quiet:
             self.say(line())
 
     def _where(self) -> str:

@@ -65,6 +65,7 @@ def test_a_study_without_a_terminal_is_never_silent_for_long():
     console = Console(file=io.StringIO(), width=200, force_terminal=False, color_system=None)
     display = Display(console, "study", trials=8, work=range(201), clock=lambda: now)
     with display:
+        display.say("a word before")
         for epoch in range(1, 21):
             display.dense(Progress(phase="dense", epoch=epoch, epochs=20, metrics={"loss": 0.5}))
             now += 25
@@ -80,7 +81,7 @@ def test_a_study_without_a_terminal_is_never_silent_for_long():
         display.polished("t000-10pct")
         now += 700
         display.polishing("t001-10pct", Progress(phase="tune", epoch=2, epochs=40, metrics={"loss": 0.5}))
-    lines = console.file.getvalue().strip().splitlines()
+    lines = console.file.getvalue().strip().splitlines()[1:]
     assert lines[-2:] == ["polishing t000-10pct: 3/40; polishing t001-10pct: 1/40", "polishing t001-10pct: 2/40"]
     dense = [line for line in lines if line.startswith("dense")]
     assert dense[:2] == [
