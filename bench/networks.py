@@ -156,7 +156,7 @@ def record(settings: NetworkSettings, coupling: Coupling, cut: Cut, derived: nn.
     return {
         "point": "random", "network": settings.network, "head": settings.head, "dataset": "none",
         "classes": [str(number) for number in range(CLASSES)], "image_size": SIDE, "bands": 3, "bit_depth": 8,
-        "statistics": {"mean": [0.0] * 3, "deviation": [1.0] * 3}, "widths": coupling.widths(cut.kept),
+        "statistics": {"mean": [0.0] * 3, "deviation": [1.0] * 3}, "val_images": 0, "widths": coupling.widths(cut.kept),
         "macs": round(float(cut.cost)), "macs_ratio": 0.0, "params": count_parameters(derived), "val_accuracy": 0.0,
         "test_accuracy": 0.0, "test_confusion": {}, "worst_class_test_accuracy": 0.0, "data": {"bands": "rgb"},
         "provenance": {},

@@ -122,6 +122,7 @@ def _train(
         "bands": data.bands,
         "bit_depth": data.images.bit_depth,
         "statistics": dataclasses.asdict(data.statistics),
+        "val_images": len(data.split.validation),
         "budget": 1.0,
         "macs": macs,
         "macs_ratio": 1.0,

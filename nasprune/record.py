@@ -19,7 +19,7 @@ BOARD_REPORT = "board.json"
 Record = Mapping[str, Any]
 """What `point.json` holds; `_REQUIRED` names what every record has."""
 
-OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics")
+OF_DENSE = ("network", "head", "dataset", "classes", "image_size", "bands", "bit_depth", "statistics", "val_images")
 """What a point's record has from that of its dense network."""
 
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
@@ -32,6 +32,7 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "bands": int,
     "bit_depth": int,
     "statistics": dict,
+    "val_images": int,
     "widths": dict,
     "macs": int,
     "macs_ratio": (int, float),

@@ -73,7 +73,8 @@ def _read(storage: Storage, name: str) -> StudyFront:
     try:
         front, settings = (json.loads((directory / file).read_text()) for file in ("front.json", "settings.json"))
         each = StudyFront(study=name, front=front, settings=settings)
-        _ = each.dataset, each.images, each.input, [[each[key] for key in _OF_POINTS] for each in front["points"]]
+        _ = each.dataset, each.images, each.input, front["dense"]["val_images"]
+        _ = [[point[key] for key in _OF_POINTS] for point in front["points"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"the front of study '{name}' in {storage} is damaged or of another version ({error!r}); run that study's "

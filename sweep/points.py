@@ -25,7 +25,8 @@ KEYS = (
     "polish_epochs",
 )  # fmt: skip
 _OF_DENSE = (
-    "network", "dataset", "image_size", "macs", "params", "val_accuracy", "test_accuracy", "worst_class_test_accuracy",
+    "network", "dataset", "image_size", "val_images", "macs", "params", "val_accuracy", "test_accuracy",
+    "worst_class_test_accuracy",
 )  # fmt: skip
 
 

@@ -309,7 +309,8 @@ def report(
     alias, name = given.alias, promotion.name
     lines = [
         f"{name} version {promotion.version} is {alias}: point {record['point']} of study {given.study}, "
-        f"{record['macs_ratio']:.1%} of the dense MACs, validation accuracy {record['val_accuracy']:.1%}",
+        f"{record['macs_ratio']:.1%} of the dense MACs, validation accuracy {record['val_accuracy']:.1%} "
+        f"of {record['val_images']} images",
         f"verified in a fresh process on {measured.images} test images: network {measured.test_accuracy:.1%}, "
         f"ONNX {measured.onnx_test_accuracy:.1%}, logged {record['test_accuracy']:.1%}",
         *weakest_lines(record),

@@ -106,6 +106,7 @@ def point(tmp_path: Path) -> Path:
         "point": "p", "network": "resnet10", "head": "original", "dataset": "folder", "classes": ["a", "b", "c"],
         "image_size": 16, "bands": 3, "bit_depth": 8,
         "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
+        "val_images": 8,
         "widths": {group.name: group.size for group in couple(network, settings).groups},
         "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "test_confusion": {},
         "worst_class_test_accuracy": 0.5, "data": {"bands": "rgb"}, "provenance": {},

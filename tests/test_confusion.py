@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasprune.confusion import accuracy, by_name, class_results, worst_class_accuracy
+from nasprune.confusion import accuracy, by_name, class_results, confidence, worst_class_accuracy
 
 CLASSES = ("farm", "port", "road")
 COUNTS = {(0, 0): 3, (1, 0): 1, (1, 1): 4, (1, 2): 2}
@@ -35,6 +35,26 @@ def test_a_class_that_is_never_recognised_counts_as_the_worst():
 def test_without_images_nothing_is_said():
     assert by_name({}, CLASSES) == class_results({}) == {}
     assert math.isnan(worst_class_accuracy({}))
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_the_confidence_holds_what_was_measured_and_only_what_can_be(images, share):
+    accuracy = round(share * images) / images
+    low, high = confidence(accuracy, images)
+    assert -1e-12 <= low <= accuracy + 1e-12
+    assert accuracy - 1e-12 <= high <= 1 + 1e-12
+    assert high > low
+
+
+@pytest.mark.parametrize("images", [20, 105, 1000])
+def test_the_true_accuracy_lies_within_the_confidence_95_times_of_100(images):
+    trues = [number / 200 for number in range(100, 200)]
+    covered = 0.0
+    for right in range(images + 1):
+        low, high = confidence(right / images, images)
+        ways = math.comb(images, right)
+        covered += sum(ways * true**right * (1 - true) ** (images - right) for true in trues if low <= true <= high)
+    assert covered / len(trues) == pytest.approx(0.95, abs=0.01)
 
 
 @given(st.dictionaries(st.tuples(st.integers(0, 4), st.integers(0, 4)), st.integers(1, 9), min_size=1))

@@ -162,7 +162,11 @@ def _title(across: Across) -> str:
 def _subtitle(across: Across) -> str:
     best = sum(point["on_front"] for point in across["points"])
     studies = len(across["studies"])
-    return f"{studies} stud{'ies' if studies > 1 else 'y'}, {len(across['points'])} points, {best} on the front"
+    images = across["studies"][0]["dense"]["val_images"]
+    return (
+        f"{studies} stud{'ies' if studies > 1 else 'y'}, {len(across['points'])} points, {best} on the front · "
+        f"{images} validation images"
+    )
 
 
 def _axes(across: Across) -> list[Axis]:

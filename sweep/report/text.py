@@ -37,7 +37,7 @@ def markdown(front: Mapping[str, Any]) -> str:
     lines += [f"| {' | '.join(literal(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
     if len(rows) > _MOST_ROWS + 1:
         lines += ["", f"and {len(rows) - _MOST_ROWS - 1} more on the front: see front.html or front.json"]
-    lines += ["", "Validation accuracy chooses; test accuracy is measured once a point and only reported."]
+    lines += ["", view.note]
     return "\n".join(lines) + "\n"
 
 

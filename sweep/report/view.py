@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasprune.catalog import CATALOG
+from nasprune.confusion import confidence
 from sweep.front import on_front
 
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -96,6 +97,29 @@ class View:
         return f"{self.axis.title}, share of the dense network's {dense} (log scale)"
 
     @property
+    def dense_confidence(self) -> tuple[float, float]:
+        """Between which accuracies that of the dense network lies with a confidence of 95 %."""
+        return confidence(self.dense["val_accuracy"], self.dense["val_images"])
+
+    @property
+    def dense_label(self) -> str:
+        """The dense network's accuracy in words, and how sure it is."""
+        low, high = self.dense_confidence
+        sure = f"95 % confidence: {100 * low:.1f} to {percent(high)}"
+        return f"dense network, {percent(self.dense['val_accuracy'])} ({sure})"
+
+    @property
+    def note(self) -> str:
+        """What to know of the accuracies, in sentences."""
+        low, high = self.dense_confidence
+        images = self.dense["val_images"]
+        return (
+            f"Accuracy on {images} validation images chooses; one of them is {100 / images:.2g} points, and what lies "
+            f"within the dense network's 95 % confidence, {100 * low:.1f} to {percent(high)}, may be as good as it. "
+            "Test accuracy is measured once a point and only reported."
+        )
+
+    @property
     def low(self) -> NDArray[np.bool_]:
         """Which points lie below the axis, (N,)."""
         return self.accuracies < self.floor
@@ -165,7 +189,9 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
     return View(
         axis=axis,
         title="Accuracy over cost" + "".join(f" · {part}" for part in parts if part),
-        subtitle=" · ".join([*study, counts, f"dense: {count(dense['macs'])} MACs, {percent(dense['val_accuracy'])}"]),
+        subtitle=" · ".join(
+            [*study, counts, f"dense: {count(dense['macs'])} MACs", f"{dense['val_images']} validation images"]
+        ),
         dense=dense,
         points=points,
         shares=shares,

@@ -32,6 +32,7 @@ def write_point(study_dir: Path, point: str = "t000-25pct", *, seed: int = 0, **
         "bands": 3,
         "bit_depth": 8,
         "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
+        "val_images": 8,
         "widths": {"stem": 16, "layer1.0": 24},
         "macs": 576,
         "macs_ratio": 0.24,

@@ -33,8 +33,8 @@ def study_front(
         for point, is_good in zip(points, good, strict=True)
     ]
     dense = {
-        "dataset": dataset, "network": network or name, "macs": macs, "params": macs // 50, "val_accuracy": 0.95,
-        "test_accuracy": 0.94,
+        "dataset": dataset, "network": network or name, "val_images": 105, "macs": macs, "params": macs // 50,
+        "val_accuracy": 0.95, "test_accuracy": 0.94,
     }  # fmt: skip
     return StudyFront(study=name, front={"dense": dense, "points": points}, settings={**SETTINGS, **settings})
 

@@ -17,8 +17,9 @@ from nasprune.record import BOARD_REPORT
 from sweep.points import KEYS, PointsFolder, take_front, volumes_reached
 
 _DENSE = {
-    "network": "resnet10", "dataset": "scenes", "image_size": 48, "macs": 1000, "params": 9, "val_accuracy": 0.9,
-    "test_accuracy": 0.9, "test_confusion": {"port": {"port": 9, "farm": 1}}, "worst_class_test_accuracy": 0.9,
+    "network": "resnet10", "dataset": "scenes", "image_size": 48, "val_images": 100, "macs": 1000, "params": 9,
+    "val_accuracy": 0.9, "test_accuracy": 0.9, "test_confusion": {"port": {"port": 9, "farm": 1}},
+    "worst_class_test_accuracy": 0.9,
 }  # fmt: skip
 DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
 
@@ -26,8 +27,8 @@ DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
 def put(study, name, ratio, accuracy, budget=0):
     record = dict.fromkeys(KEYS, 0) | {
         "point": name, "trial": name[:4], "network": "resnet10", "head": "original", "dataset": "scenes",
-        "classes": [], "image_size": 48, "bands": 3, "bit_depth": 8, "statistics": {}, "data": {}, "provenance": {},
-        "widths": {},
+        "classes": [], "image_size": 48, "bands": 3, "bit_depth": 8, "statistics": {}, "val_images": 100, "data": {},
+        "provenance": {}, "widths": {},
         "budget": budget,
         "cost": "macs", "cost_ratio": ratio, "macs_ratio": ratio,
         "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,

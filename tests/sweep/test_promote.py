@@ -50,7 +50,7 @@ def finished(tmp_path_factory, empty_store: Path) -> Path:
         points.append({**record, "artifact": f"points/{point}", "on_front": point != "t002-25pct"})
     tracker.study_ended("FINISHED")
     tracker.close()
-    dense = {"dataset": "scenes"}
+    dense = {"dataset": "scenes", "val_images": 8}
     (storage / "s" / "front.json").write_text(json.dumps({"dense": dense, "points": points}))
     (storage / "s" / "settings.json").write_text(json.dumps({**SETTINGS, **SETTINGS_OF_S}))
     return storage

@@ -23,6 +23,7 @@ def front_of(points, **names):
     return {
         "study": "night",
         "dense": {
+            "val_images": 105,
             "macs": DENSE_MACS,
             "params": 11_200_000,
             "val_accuracy": 0.932,
