@@ -163,12 +163,11 @@ def passes(study: Path, points: list[dict[str, Any]]) -> dict[str, float]:
     )
     work = {}
     for trial in {point["trial"] for point in points}:
-        before, views = 1.0, 0
+        before, views = 1.0, how.views
         for point in sorted_points(points, trial):
             search, tune = how.epochs(point["budget"])
-            asked = max(views, min(search + tune, how.views))
-            work[point["point"]] = search * before + tune * point["macs_ratio"] + (asked - views) / 3
-            before, views = point["macs_ratio"], asked
+            work[point["point"]] = search * before + tune * point["macs_ratio"] + views / 3
+            before, views = point["macs_ratio"], 0
     return work
 
 

@@ -179,16 +179,15 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
         if not missing:
             return
         began, macs = time.process_time(), float(bench.dense.record["macs"])
-        views = 0
+        asked = False
         before = macs
         for pruned in METHODS[name].run(dataclasses.replace(bench, missing=missing)):
             search, tune = meter.take()
             if not METHODS[name].iterative:
-                before, views = macs, 0
+                before, asked = macs, False
             # In passes of the dense network over the training images, forward and backward, where backward counts as
-            # two forward ones. A descent asks the teacher for each view once.
-            asked = max(views, min(search + tune, bench.down.settings.views))
-            taught, views = asked - views, asked
+            # two forward ones. A descent asks the teacher for each view once, at its start.
+            taught, asked = 0 if asked else bench.down.settings.views, True
             before_cut = search + METHODS[name].importance_passes
             passes = (before_cut * before + (tune + 1 / 3) * pruned.macs) / macs + taught / 3  # 1 / 3: re-calibration
             row = row_of(name, bench, pruned, passes=passes, seconds=time.process_time() - began)

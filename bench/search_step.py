@@ -3,8 +3,8 @@
     uv run bench/search_step.py --network resnet18 --image-size 64 --batch-size 64
 
 Epochs of both are run in turn, so that a slow moment hits both; the ratio of each pair is taken, and their median
-shown. "teacher asked": the dense network answers for every batch; "from memory": its answers are kept, as in a
-descent after its first budget. The parts below are timed alone, for where the difference goes.
+shown. "teacher asked": the dense network answers for every batch; "asked once": its answers are kept, as in a
+descent. The parts below are timed alone, for where the difference goes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from nasprune.compute import choose_compute
 from nasprune.cost import macs_cost
 from nasprune.data.batches import Batches
-from nasprune.lessons import Lessons
+from nasprune.lessons import AnsweredOnce, Lessons
 from nasprune.masking import MaskedNetwork
 from nasprune.networks import NetworkSettings, build, couple
 from nasprune.progress import Progress, Session
@@ -43,14 +43,14 @@ class Fixed:
         """The same every time."""
         yield from self.batches
 
+    @property
+    def images_count(self) -> int:
+        """All of them."""
+        return sum(len(labels) for _, labels in self.batches)
 
-class Forgetful(Lessons):
-    """Lessons whose teacher is asked every time."""
-
-    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        """As `Lessons.epoch`, without memory."""
-        self._answers.clear()
-        yield from super().epoch(number)
+    def order(self, _: int) -> torch.Tensor:
+        """As they lie."""
+        return torch.arange(self.images_count)
 
 
 def main() -> None:
@@ -95,8 +95,8 @@ def main() -> None:
 
     print(f"{arguments.network}, {side} px, batch {size}, {compute.device.type}, {torch.get_num_threads()} threads")
     for name, lessons in (
-        ("teacher asked", Forgetful(batches, compute, dense)),
-        ("from memory", Lessons(batches, compute, dense)),
+        ("teacher asked", Lessons(batches, compute, dense)),
+        ("asked once", AnsweredOnce(batches, compute, dense, views=1)),
     ):
         pairs = [(searched(lessons), tuned(lessons)) for _ in range(arguments.rounds + 1)][1:]  # the first warms up
         ratios = sorted(a / b for a, b in pairs)

@@ -48,7 +48,7 @@ class DescentSettings:
             longer, and cost less: with 1 every budget would take the same multiply-adds, with 0 the same epochs.
         cost: What budgets are shares of: "macs", "params", or "latency" by a table of the target machine's.
         round_to: Widths are multiples of it, or whole.
-        views: How many augmented views of each image the dense network is asked about, see `Lessons`.
+        views: How many augmented views of each image the dense network is asked about, see `AnsweredOnce`.
         batch_size: Images a step, in search and tuning.
         augmentation: Of training images.
     """
@@ -58,7 +58,7 @@ class DescentSettings:
     growth: float = 0.6
     cost: CostKind = "macs"
     round_to: int = 1
-    views: int = 12
+    views: int = 4
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
 

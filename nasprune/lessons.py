@@ -1,15 +1,14 @@
-"""Training batches together with what the dense network says of them."""
+"""Training batches together with what the dense network says of their images."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from nasprune.data.augment import Symmetry, turned
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import nn
 
@@ -20,7 +19,7 @@ Lesson = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
 class EpochBatches(Protocol):
-    """Labelled batches, an epoch at a time, as `data.Batches` serves them."""
+    """Labelled batches, an epoch at a time."""
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -31,63 +30,89 @@ class EpochBatches(Protocol):
         ...
 
 
+class KnownBatches(EpochBatches, Protocol):
+    """Batches that know which image is which, as `data.Batches` does."""
+
+    @property
+    def images_count(self) -> int:
+        """How many images there are."""
+        ...
+
+    def order(self, number: int) -> torch.Tensor:
+        """int64 (n,) in 0..images_count - 1: which images an epoch serves, one after the other."""
+        ...
+
+
 class Lessons:
-    """Augmented training batches, and a teacher's logits for these views.
-
-    An epoch's number fixes its views. So the teacher is asked once an epoch number, and whoever trains on that
-    epoch again (the search and the tuning of every budget of a descent) gets its answers from memory: 4 bytes
-    a class and image. With a small student the teacher would else be most of the work.
-
-    Views that come again come turned another way. A teacher that has learned scenes from all sides is taken to say of
-    them what it said before, so that eight times as many views cost no more answers.
+    """Training batches, and a teacher's logits for every batch as it is served.
 
     Args:
         batches: Augmented training batches.
         compute: Device and precision.
         teacher: The trained dense network, on that device; None serves labels only.
-        views: How many epoch numbers have views of their own; then they come again. None: all.
-        symmetries: Ways to turn them, one each time they come, the first way first.
-        remember: Whether an epoch's number fixes its views, so that the teacher need not be asked again.
     """
 
-    def __init__(
-        self,
-        batches: EpochBatches,
-        compute: Compute,
-        teacher: nn.Module | None = None,
-        *,
-        views: int | None = None,
-        symmetries: Sequence[Symmetry] = ((False, False, False),),
-        remember: bool = True,
-    ) -> None:
+    def __init__(self, batches: EpochBatches, compute: Compute, teacher: nn.Module | None = None) -> None:
         self.batches = batches
         self.teacher = teacher
-        self.views = views
-        self._symmetries = symmetries
-        self._remember = remember
         self._compute = compute
-        self._answers: dict[int, list[torch.Tensor]] = {}
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
         return len(self.batches)
 
     def epoch(self, number: int) -> Iterator[Lesson]:
-        """Serve every image once, as `Batches.epoch` does."""
-        again, view = (0, number) if self.views is None else divmod(number, self.views)
-        symmetry = self._symmetries[again % len(self._symmetries)]
-        known = self._answers.setdefault(view, []) if self._remember else []
-        for index, (images, labels) in enumerate(self.batches.epoch(view)):
-            if self.teacher is None:
-                yield turned(images, symmetry), labels, None
-                continue
-            if index == len(known):
-                known.append(self._ask(images))
-            yield turned(images, symmetry), labels, known[index]
+        """Serve an epoch of the batches."""
+        for images, labels in self.batches.epoch(number):
+            yield images, labels, None if self.teacher is None else self._ask(self.teacher, images)
 
-    def _ask(self, images: torch.Tensor) -> torch.Tensor:
-        assert self.teacher is not None  # noqa: S101 (for the type checker)
-        self.teacher.eval()
+    def _ask(self, teacher: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        teacher.eval()
         with torch.no_grad(), self._compute.autocast():
-            logits: torch.Tensor = self.teacher(images)
+            logits: torch.Tensor = teacher(images)
         return logits.float()
+
+
+class AnsweredOnce(Lessons):
+    """Training batches, and what a teacher says of each image once and for all: the mean logits of a few views.
+
+    Small students need hundreds of epochs, and a teacher asked in each would be most of the work. What it says of one
+    view is also partly chance, of where the view was cut and how bright it is; the mean is what it says of the scene.
+
+    Args:
+        batches: Augmented training batches; views are those of their first epochs.
+        compute: Device and precision.
+        teacher: The trained dense network, on that device.
+        views: How many augmented views of each image the teacher is asked about, at least 1, before the first lesson.
+    """
+
+    def __init__(self, batches: KnownBatches, compute: Compute, teacher: nn.Module, *, views: int) -> None:
+        super().__init__(batches, compute, teacher)
+        self._known = batches
+        self._asked = teacher
+        self._views = views
+
+    def epoch(self, number: int) -> Iterator[Lesson]:
+        """Serve an epoch of the batches."""
+        answers = self._answers
+        order = self._known.order(number).to(answers.device)
+        start = 0
+        for images, labels in self._known.epoch(number):
+            yield images, labels, answers[order[start : start + len(images)]]
+            start += len(images)
+
+    @functools.cached_property
+    def _answers(self) -> torch.Tensor:
+        """(images, classes) mean logits."""
+        count = self._known.images_count
+        total = times = torch.zeros(0)
+        view = 0
+        while view < self._views or not bool(times.all()):  # an epoch may leave out a short last batch
+            said = torch.cat([self._ask(self._asked, images) for images, _ in self._known.epoch(view)])
+            if view == 0:
+                total, times = said.new_zeros(count, said.shape[1]), said.new_zeros(count, 1)
+            order = self._known.order(view).to(said.device)
+            total.index_add_(0, order, said)
+            times.index_add_(0, order, torch.ones_like(said[:, :1]))
+            view += 1
+        return total / times

@@ -81,7 +81,7 @@ def prune(
         dense=dense,
         coupling=proven(dense, find_coupling(dense, example.to(compute.device)), example),
         image=tuple(example.shape[1:]),
-        lessons=Lessons(batches, compute, dense, remember=False),
+        lessons=Lessons(batches, compute, dense),
         validation=None if validation is None else _Given(validation, compute.device),
         test=None if test is None else _Given(test, compute.device),
         settings=settings,

@@ -6,9 +6,8 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import Artifact, network_settings
-from nasprune.data.augment import symmetries
 from nasprune.descent import Descent, DescentSettings
-from nasprune.lessons import Lessons
+from nasprune.lessons import AnsweredOnce
 from nasprune.networks import couple
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def descent_from(
         dense=dense.network,
         coupling=couple(dense.network, network_settings(dense.record)),
         image=(data.bands, data.image_size, data.image_size),
-        lessons=Lessons(train, compute, teacher, views=settings.views, symmetries=symmetries(settings.augmentation)),
+        lessons=AnsweredOnce(train, compute, teacher, views=settings.views),
         validation=data.batches("validation", **loading),
         test=data.batches("test", **loading),
         settings=settings,

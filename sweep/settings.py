@@ -120,7 +120,7 @@ class StudySettings:
     views: int = field(
         default=DescentSettings.views,
         metadata=_help(
-            "augmented views of each image that the dense network is asked about; they come again turned another way"
+            "augmented views of each image that the dense network is asked about; its mean logits teach the image"
         ),
     )
     polish_epochs: int = field(

@@ -15,7 +15,6 @@ import torch
 from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
-from nasprune.data.augment import Augmentation, turned
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.descent import DescentSettings
 from nasprune.errors import SettingsError
@@ -134,13 +133,15 @@ def test_smaller_networks_are_trained_longer(dense, data):
     assert counted == [6 + 11, 4 + 6]
 
 
-@pytest.mark.parametrize(("transposes", "second"), [(True, (True, False, False)), (False, (False, True, False))])
-def test_views_come_again_turned_as_scenes_are_augmented(dense, data, transposes, second):
-    settings = dataclasses.replace(SETTINGS, views=1, augmentation=Augmentation(transposes=transposes))
-    lessons = descent_from(dense, data, settings, COMPUTE, seed=5).lessons
-    for (x, _, answers), (y, _, said) in zip(lessons.epoch(0), lessons.epoch(1), strict=True):
-        assert torch.equal(turned(x, second), y)
-        assert torch.equal(answers, said)
+def test_the_dense_network_is_asked_about_so_many_views(dense, data):
+    once, twice = (
+        list(descent_from(dense, data, dataclasses.replace(SETTINGS, views=views), COMPUTE, seed=5).lessons.epoch(0))
+        for views in (1, 2)
+    )
+    for (images, _, said), (_, _, mean) in zip(once, twice, strict=True):
+        with torch.no_grad(), COMPUTE.autocast():
+            torch.testing.assert_close(said, dense.network.eval()(images).float())
+        assert not torch.equal(said, mean)
 
 
 def test_a_search_grows_faster_than_tuning_but_no_faster_than_networks_shrink():

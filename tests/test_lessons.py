@@ -1,4 +1,4 @@
-"""The teacher answers once for a view, and says what it would say each time."""
+"""A teacher of known images answers once, with the mean over their views; of others each time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 
 from nasprune.compute import Compute
 from nasprune.data import DataSettings, load
-from nasprune.data.augment import Augmentation, symmetries, turned
-from nasprune.lessons import Lessons
+from nasprune.data.augment import Augmentation
+from nasprune.lessons import AnsweredOnce, Lessons
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
 
@@ -29,64 +29,63 @@ class Counting(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def batches(tmp_path_factory):
-    data = load(DataSettings(dataset="scenes", image_size=32, scenes_per_class=10), tmp_path_factory.mktemp("data"))
+def data(tmp_path_factory):
+    return load(DataSettings(dataset="scenes", image_size=32, scenes_per_class=10), tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def batches(data):
     return data.batches("train", batch_size=16, device=COMPUTE.device, augmentation=Augmentation(), seed=3)
 
 
-def test_the_teacher_is_asked_once_for_a_view(batches):
-    teacher = Counting()
-    lessons = Lessons(batches, COMPUTE, teacher)
-    first = list(lessons.epoch(0))
-    asked = teacher.asked
-    assert asked == sum(len(labels) for _, labels, _ in first)
-    again = list(lessons.epoch(0))
-    assert teacher.asked == asked
-    assert all(
-        torch.equal(a, b) for one, other in zip(first, again, strict=True) for a, b in zip(one, other, strict=True)
-    )
-    list(lessons.epoch(1))
-    assert teacher.asked == 2 * asked
+@pytest.fixture
+def teacher():
+    torch.manual_seed(0)
+    return Counting()
 
 
-def test_after_its_views_an_epoch_shows_the_first_again(batches):
-    teacher = Counting()
-    lessons = Lessons(batches, COMPUTE, teacher, views=2)
-    epochs = [list(lessons.epoch(number)) for number in range(4)]
-    assert teacher.asked == sum(len(labels) for epoch in epochs[:2] for _, labels, _ in epoch)
-    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
-    for early, late in zip(epochs[:2], epochs[2:], strict=True):
-        assert all(torch.equal(a[0], b[0]) and torch.equal(a[2], b[2]) for a, b in zip(early, late, strict=True))
+def test_the_teacher_is_asked_once_for_a_view_however_many_epochs_there_are(batches, teacher):
+    lessons = AnsweredOnce(batches, COMPUTE, teacher, views=3)
+    assert teacher.asked == 0
+    for number in (0, 7, 7):
+        list(lessons.epoch(number))
+        assert teacher.asked == sum(len(batches.order(view)) for view in range(3))
 
 
-def test_views_come_again_turned_with_the_same_answers(batches):
-    teacher = Counting()
-    ways = symmetries(Augmentation())
-    lessons = Lessons(batches, COMPUTE, teacher, views=2, symmetries=ways)
-    first = list(lessons.epoch(1))
-    asked = teacher.asked
-    for again, way in enumerate(ways * 2):
-        epoch = list(lessons.epoch(1 + 2 * again))
-        for (x, labels, answers), (y, _, said) in zip(first, epoch, strict=True):
-            assert torch.equal(turned(x, way), y)
-            assert torch.equal(answers, said)
-            assert len(labels) == len(y)
-    assert teacher.asked == asked
+def test_an_answer_is_the_mean_over_the_views_of_its_image(batches, teacher):
+    answers = {image: [] for image in range(batches.images_count)}
+    for view in range(3):
+        said = torch.cat([said for _, _, said in Lessons(batches, COMPUTE, teacher).epoch(view)])
+        for image, answer in zip(batches.order(view).tolist(), said, strict=True):
+            answers[image].append(answer)
+    heard = torch.cat([said for _, _, said in AnsweredOnce(batches, COMPUTE, teacher, views=3).epoch(9)])
+    wanted = torch.stack([torch.stack(answers[image]).mean(0) for image in batches.order(9).tolist()])
+    torch.testing.assert_close(heard, wanted)
 
 
-def test_who_begins_with_a_turned_epoch_hears_what_was_said_of_its_first_view(batches):
-    teacher, ways = Counting(), symmetries(Augmentation())
-    first, later = (Lessons(batches, COMPUTE, teacher, views=2, symmetries=ways) for _ in range(2))
-    for (_, _, answers), (_, _, said) in zip(first.epoch(1), later.epoch(5), strict=True):
+def test_an_image_that_its_views_left_out_is_asked_about_later(data, teacher):
+    batches = data.batches("train", batch_size=20, device=COMPUTE.device, augmentation=Augmentation(), seed=3)
+    assert (len(batches.order(0)), batches.images_count) == (80, 84)
+    lessons = AnsweredOnce(batches, COMPUTE, teacher, views=1)
+    for number in range(5):
+        assert all(bool(said.isfinite().all()) for _, _, said in lessons.epoch(number))
+    assert teacher.asked in (160, 240, 320)
+
+
+def test_whoever_begins_late_hears_what_others_heard(batches, teacher):
+    first, later = (AnsweredOnce(batches, COMPUTE, teacher, views=2) for _ in range(2))
+    list(first.epoch(0))
+    next(iter(first.epoch(1)))
+    for (x, _, answers), (y, _, said) in zip(first.epoch(5), later.epoch(5), strict=True):
+        assert torch.equal(x, y)
         assert torch.equal(answers, said)
 
 
-def test_an_epoch_that_was_left_early_is_answered_in_full(batches):
-    lessons = Lessons(batches, COMPUTE, Counting())
-    next(iter(lessons.epoch(0)))
-    for images, _, answers in lessons.epoch(0):
-        teacher = lessons.teacher.eval()
-        assert torch.equal(answers, teacher(images).detach())
+def test_a_teacher_of_unknown_batches_is_asked_about_each_as_it_is_served(batches, teacher):
+    lessons = Lessons(batches, COMPUTE, teacher)
+    for _ in range(2):
+        for images, _, answers in lessons.epoch(0):
+            assert torch.equal(answers, teacher.eval()(images).detach())
 
 
 def test_lessons_show_what_the_batches_show(batches):
@@ -98,8 +97,9 @@ def test_lessons_show_what_the_batches_show(batches):
         assert torch.equal(labels, y)
 
 
-def test_answers_take_no_part_in_training(batches):
-    for images, _, answers in Lessons(batches, COMPUTE, Counting()).epoch(0):
-        assert not answers.requires_grad
-        assert len(answers) == len(images)
-        assert answers.dtype == torch.float32
+def test_answers_take_no_part_in_training(batches, teacher):
+    for lessons in (Lessons(batches, COMPUTE, teacher), AnsweredOnce(batches, COMPUTE, teacher, views=2)):
+        for images, _, answers in lessons.epoch(0):
+            assert not answers.requires_grad
+            assert len(answers) == len(images)
+            assert answers.dtype == torch.float32

@@ -65,27 +65,6 @@ def unit(images: torch.Tensor) -> float:
     return 1 / torch.iinfo(images.dtype).max
 
 
-Symmetry = tuple[bool, bool, bool]
-"""Of the square: whether its axes are swapped, and then its rows and its columns mirrored."""
-
-
-def symmetries(augmentation: Augmentation) -> list[Symmetry]:
-    """Those that the scenes have: up to eight, the first of which leaves everything as it is."""
-    swaps = (False, True) if augmentation.transposes else (False,)
-    mirrors = (False, True) if augmentation.flips else (False,)
-    return [(swap, rows, columns) for columns in mirrors for rows in mirrors for swap in swaps]
-
-
-def turned(images: torch.Tensor, symmetry: Symmetry) -> torch.Tensor:
-    """Images (B, C, S, S) as a symmetry shows them, channels-last in memory; themselves where it changes nothing."""
-    if not any(symmetry):
-        return images
-    swapped, rows, columns = symmetry
-    images = images.transpose(2, 3) if swapped else images
-    mirrored = [axis for axis, mirror in ((2, rows), (3, columns)) if mirror]
-    return (images.flip(mirrored) if mirrored else images).contiguous(memory_format=torch.channels_last)
-
-
 def _source_pixels(batch: int, side: int, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Say which pixel of the batch each pixel of the result shows: int64 (B, S, S) into (B * S * S)."""
     device = generator.device

@@ -70,6 +70,10 @@ class Batches:
         """Images served, those of a last batch that is dropped included."""
         return len(self._indices)
 
+    def order(self, number: int) -> torch.Tensor:
+        """int64 (n,) in 0..images_count - 1: which of the images an epoch serves, one after the other."""
+        return torch.from_numpy(self._chance_of(number)[0][: len(self) * self._batch_size])
+
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Serve every image once.
 
@@ -82,18 +86,15 @@ class Batches:
             batch size but for a short last batch; with augmentation a last batch of less than half the size
             is left out, unless it is the only one.
         """
-        order, augmentation = self._indices, self._augmentation
-        generator = torch.Generator(self._device)
-        if augmentation is not None:
-            for_order, for_views = np.random.SeedSequence([self._seed, number]).spawn(2)
-            order = np.random.default_rng(for_order).permutation(order)
-            generator.manual_seed(int(for_views.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        order, seed_of_views = self._chance_of(number)
+        augmentation = self._augmentation
+        generator = torch.Generator(self._device).manual_seed(seed_of_views)
         scale, offset = self._normalisation()
         colours = (self._images.bands, self._images.bit_depth) == (3, 8)
         light = None if colours else light_of(self._statistics)
         pinned = self._device.type == "cuda"
         for start in range(0, len(self) * self._batch_size, self._batch_size):
-            chosen = order[start : start + self._batch_size]
+            chosen = self._indices[order[start : start + self._batch_size]]
             y = torch.from_numpy(self._labels[chosen])
             x = self._images.gather(chosen, pinned=pinned).to(self._device, non_blocking=pinned)
             y = (y.pin_memory() if pinned else y).to(self._device, non_blocking=pinned)
@@ -102,6 +103,14 @@ class Batches:
             else:
                 x = x.float().mul_(unit(x))
             yield x.mul_(scale).add_(offset), y
+
+    def _chance_of(self, number: int) -> tuple[npt.NDArray[np.int64], int]:
+        """The order of all images in an epoch, and the seed of their views there."""
+        if self._augmentation is None:
+            return np.arange(len(self._indices)), 0
+        for_order, for_views = np.random.SeedSequence([self._seed, number]).spawn(2)
+        order = np.random.default_rng(for_order).permutation(len(self._indices))
+        return order, int(for_views.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and offset (bands, 1, 1) that take [0, 1] to mean 0, deviation 1."""

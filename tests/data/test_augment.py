@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasprune.data.augment import Augmentation, augment, symmetries, turned
+from nasprune.data.augment import Augmentation, augment
 from nasprune.errors import SettingsError
 from tests.data.scene_files import raises_one_line
 
@@ -126,22 +126,3 @@ def test_settings_out_of_range_are_refused(settings):
     ((name, value),) = settings.items()
     with raises_one_line(SettingsError, name, f"{value:g}"):
         Augmentation(**settings)
-
-
-def test_images_are_turned_into_each_of_the_pictures_that_augmentation_makes():
-    images = batch(3).float().contiguous(memory_format=torch.channels_last)
-    results = [turned(images, symmetry) for symmetry in symmetries(Augmentation())]
-    assert results[0] is images
-    for place, image in enumerate(images):
-        assert sorted(found_in(pictures(image), [result[place] for result in results])) == list(range(8))
-    assert all(result.is_contiguous(memory_format=torch.channels_last) for result in results)
-
-
-@pytest.mark.parametrize(("flips", "transposes", "count"), [(False, False, 1), (True, False, 4), (False, True, 2)])
-def test_images_are_turned_only_as_they_are_augmented(flips, transposes, count):
-    settings = {"flips": flips, "transposes": transposes}
-    image = augmented(one_in(1))
-    own = [turned(image, symmetry)[0] for symmetry in symmetries(Augmentation(**settings))]
-    assert len(own) == count
-    shown = found_in(own, augmented(one_in(200), **settings))
-    assert set(shown) == set(range(count))

@@ -91,6 +91,13 @@ def test_with_augmentation_every_image_comes_once_in_an_order_of_its_epoch(make)
     assert epoch(make(batch_size=12, augmentation=STILL, seed=1), 0) != first
 
 
+@pytest.mark.parametrize("augmentation", [None, STILL])
+@pytest.mark.parametrize("count", [60, 53, 50])
+def test_the_order_says_which_images_an_epoch_serves(make, augmentation, count):
+    batches = make(indices=ALL[::-1][:count], augmentation=augmentation)
+    assert [ALL[::-1][place] for place in batches.order(3)] == epoch(batches, 3)
+
+
 def test_seed_and_epoch_fix_every_pixel(make):
     def pixels(seed, number):
         got = list(make(augmentation=Augmentation(), seed=seed).epoch(number))
