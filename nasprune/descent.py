@@ -58,7 +58,7 @@ class DescentSettings:
     growth: float = 0.6
     cost: CostKind = "macs"
     round_to: int = 1
-    views: int = 4
+    views: int = 8
     batch_size: int = 64
     augmentation: Augmentation = field(default_factory=Augmentation)
 

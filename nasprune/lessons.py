@@ -104,15 +104,19 @@ class AnsweredOnce(Lessons):
     @functools.cached_property
     def _answers(self) -> torch.Tensor:
         """(images, classes) mean logits."""
-        count = self._known.images_count
-        total = times = torch.zeros(0)
-        view = 0
+        total, times = self._heard(0)
+        view = 1
         while view < self._views or not bool(times.all()):  # an epoch may leave out a short last batch
-            said = torch.cat([self._ask(self._asked, images) for images, _ in self._known.epoch(view)])
-            if view == 0:
-                total, times = said.new_zeros(count, said.shape[1]), said.new_zeros(count, 1)
-            order = self._known.order(view).to(said.device)
-            total.index_add_(0, order, said)
-            times.index_add_(0, order, torch.ones_like(said[:, :1]))
+            more, again = self._heard(view)
+            total += more
+            times += again
             view += 1
         return total / times
+
+    def _heard(self, view: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (images, classes) of the views in an epoch, and how often it shows each image, (images, 1)."""
+        said = torch.cat([self._ask(self._asked, images) for images, _ in self._known.epoch(view)])
+        order = self._known.order(view).to(said.device)
+        count = self._known.images_count
+        logits = said.new_zeros(count, said.shape[1]).index_copy(0, order, said)
+        return logits, said.new_zeros(count, 1).index_fill(0, order, 1.0)
