@@ -189,9 +189,7 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
     return View(
         axis=axis,
         title="Accuracy over cost" + "".join(f" · {part}" for part in parts if part),
-        subtitle=" · ".join(
-            [*study, counts, f"dense: {count(dense['macs'])} MACs", f"{dense['val_images']} validation images"]
-        ),
+        subtitle=" · ".join([*study, counts, f"{dense['val_images']} validation images"]),
         dense=dense,
         points=points,
         shares=shares,

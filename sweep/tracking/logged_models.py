@@ -40,6 +40,7 @@ _PARAMS = (
     "image_size",
     "bands",
     "bit_depth",
+    "val_images",
     "budget",
     "polish_epochs",
 )
