@@ -160,6 +160,7 @@ def passes(study: Path, points: list[dict[str, Any]]) -> dict[str, float]:
         search=SearchSettings(epochs=settings["search_epochs"]),
         tuning=TrainingSettings(epochs=settings["tune_epochs"]),
         growth=settings["growth"],
+        views=settings["views"],
     )
     work = {}
     for trial in {point["trial"] for point in points}:

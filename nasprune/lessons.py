@@ -86,18 +86,19 @@ class AnsweredOnce(Lessons):
         views: How many augmented views of each image the teacher is asked about, at least 1, before the first lesson.
     """
 
+    batches: KnownBatches
+    teacher: nn.Module
+
     def __init__(self, batches: KnownBatches, compute: Compute, teacher: nn.Module, *, views: int) -> None:
         super().__init__(batches, compute, teacher)
-        self._known = batches
-        self._asked = teacher
         self._views = views
 
     def epoch(self, number: int) -> Iterator[Lesson]:
         """Serve an epoch of the batches."""
         answers = self._answers
-        order = self._known.order(number).to(answers.device)
+        order = self.batches.order(number).to(answers.device)
         start = 0
-        for images, labels in self._known.epoch(number):
+        for images, labels in self.batches.epoch(number):
             yield images, labels, answers[order[start : start + len(images)]]
             start += len(images)
 
@@ -115,8 +116,8 @@ class AnsweredOnce(Lessons):
 
     def _heard(self, view: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (images, classes) of the views in an epoch, and how often it shows each image, (images, 1)."""
-        said = torch.cat([self._ask(self._asked, images) for images, _ in self._known.epoch(view)])
-        order = self._known.order(view).to(said.device)
-        count = self._known.images_count
+        said = torch.cat([self._ask(self.teacher, images) for images, _ in self.batches.epoch(view)])
+        order = self.batches.order(view).to(said.device)
+        count = self.batches.images_count
         logits = said.new_zeros(count, said.shape[1]).index_copy(0, order, said)
         return logits, said.new_zeros(count, 1).index_fill(0, order, 1.0)

@@ -124,6 +124,10 @@ def test_where_it_comes_from_is_asked_before_the_work(data, tmp_path, monkeypatc
     assert told == ["asked", "trained"]
 
 
+def test_the_dense_network_knows_how_many_images_its_validation_had(dense, data):
+    assert dense.record["val_images"] == len(data.split.validation) != len(data.split.test)
+
+
 def test_smaller_networks_are_trained_longer(dense, data):
     settings = dataclasses.replace(SETTINGS, growth=0.5, views=3)
     assert [settings.epochs(budget) for budget in (1.0, 0.25, 0.04)] == [(2, 2), (6, 4), (22, 10)]

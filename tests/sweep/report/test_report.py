@@ -14,6 +14,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
+from nasprune.confusion import confidence
 from sweep.report.plot import DOTS, SIZE, draw
 from sweep.report.text import markdown, table
 from sweep.report.view import AXES, MACS, axes_of, count, look, percent, widths_summary
@@ -44,6 +45,17 @@ def test_the_picture_shows_every_budget_in_its_colour():
     seen = {f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in np.unique(pixels, axis=0)}
     view = look(front)
     assert {view.colour(budget) for budget in BUDGETS} <= seen
+
+
+@every_front
+def test_it_says_how_many_images_chose_and_how_sure_the_dense_network_is(front):
+    low, high = confidence(0.932, 105)
+    sure = f"{100 * low:.1f} to {percent(high)}"
+    (band,) = (shape for shape in figure(look(front)).layout.shapes if shape.type == "rect")
+    assert (band.y0, band.y1) == (100 * low, 100 * high)
+    for text in (markdown(front), page(front)):
+        assert "105 validation images" in text
+        assert sure in text
 
 
 def test_drawing_leaves_matplotlib_as_it_was():
