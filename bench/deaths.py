@@ -19,7 +19,7 @@ def dense(bench: Bench, sweep: Sweep) -> None:
     """The host that trains the dense network, back after 20 s; on the driver's own host that process alone."""
     while True:
         for host in bench.cluster.hosts:
-            found = [pid for pid, line in host.processes().items() if line.startswith("ray::_train_dense")]
+            found = [pid for pid, line in host.processes().items() if line.startswith("ray::_make_dense")]
             if found and host is bench.cluster.head:
                 os.kill(found[0], signal.SIGKILL)
                 return

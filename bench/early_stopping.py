@@ -154,21 +154,20 @@ def sorted_points(points: list[dict[str, Any]], trial: str) -> list[dict[str, An
 
 
 def passes(study: Path, points: list[dict[str, Any]]) -> dict[str, float]:
-    """Work for each point: search at the width before, tuning at the width after, the teacher once a view."""
+    """Work for each point: search at the width before, tuning at the width after; not what all trials share."""
     settings = json.loads((study / "settings.json").read_text())
     how = DescentSettings(
         search=SearchSettings(epochs=settings["search_epochs"]),
         tuning=TrainingSettings(epochs=settings["tune_epochs"]),
         growth=settings["growth"],
-        views=settings["views"],
     )
     work = {}
     for trial in {point["trial"] for point in points}:
-        before, views = 1.0, how.views
+        before = 1.0
         for point in sorted_points(points, trial):
             search, tune = how.epochs(point["budget"])
-            work[point["point"]] = search * before + tune * point["macs_ratio"] + views / 3
-            before, views = point["macs_ratio"], 0
+            work[point["point"]] = search * before + tune * point["macs_ratio"]
+            before = point["macs_ratio"]
     return work
 
 

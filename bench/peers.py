@@ -6,7 +6,7 @@
 Every method gets the same dense network, images, augmented views, teacher and epochs a budget. A run is one method
 with one seed over all budgets; each budget leaves a row in `<out>/rows/` as a Parquet file. Running again does what is
 missing, several processes on one folder share the work (`--processes 16` starts them), and `--table` only draws what
-is there: `table.md`, `peers.png`. Seeds are of pruning; the dense network is one for all.
+is there: `table.md`, `peers.png`. Seeds are of pruning; the dense network and its answers are one for all.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import results
 from filelock import FileLock, Timeout
 from methods import METHODS, Bench
 
+from nasprune.answers import obtain_answers
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
 from nasprune.dense import DenseSettings, obtain_dense
@@ -142,13 +143,14 @@ def run_all(arguments: argparse.Namespace, names: list[str]) -> None:
     )
     dense = obtain_dense(arguments.out / "dense", dense_settings, data, compute, show)
     print(f"dense: validation {dense.record['val_accuracy']:.2%}, test {dense.record['test_accuracy']:.2%}", flush=True)
+    settings = DescentSettings(batch_size=arguments.batch_size, growth=arguments.growth, views=arguments.views)
+    answers = obtain_answers(arguments.out / "answers", dense, data, settings, compute)
     for seed in (int(text) for text in arguments.seeds.split(",")):
         meter = Meter()
-        settings = DescentSettings(batch_size=arguments.batch_size, growth=arguments.growth, views=arguments.views)
         bench = Bench(
             dense=dense,
             data=data,
-            down=descent_from(dense, data, settings, compute, seed=seed),
+            down=descent_from(dense, data, settings, compute, answers=answers, seed=seed),
             budgets=budgets,
             missing=budgets,
             search_epochs=arguments.search_epochs,
@@ -186,7 +188,7 @@ def run_one(name: str, bench: Bench, meter: Meter, out: Path) -> None:
             if not METHODS[name].iterative:
                 before, asked = macs, False
             # In passes of the dense network over the training images, forward and backward, where backward counts as
-            # two forward ones. A descent asks the teacher for each view once, at its start.
+            # two forward ones. Every front counts what the teacher's answers took, once.
             taught, asked = 0 if asked else bench.down.settings.views, True
             before_cut = search + METHODS[name].importance_passes
             passes = (before_cut * before + (tune + 1 / 3) * pruned.macs) / macs + taught / 3  # 1 / 3: re-calibration

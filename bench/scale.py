@@ -29,6 +29,7 @@ from typing import Any
 import onnx
 from rich.console import Console
 
+from nasprune.answers import obtain_answers
 from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import obtain_dense
@@ -171,9 +172,9 @@ def simulate(options: argparse.Namespace) -> None:
     )  # fmt: skip
     shared = settings.root / "shared"
     data = load(settings.data_settings(), shared / "data")
-    dense = obtain_dense(
-        shared / "dense", settings.dense_settings(len(data.classes), data.bands), data, choose_compute("cpu", threads=1)
-    )
+    compute = choose_compute("cpu", threads=1)
+    dense = obtain_dense(shared / "dense", settings.dense_settings(len(data.classes), data.bands), data, compute)
+    obtain_answers(shared / "answers", dense, data, settings.descent_settings({}), compute)
     plain = {
         "plan": plan(settings),
         "directory": str(settings.directory),

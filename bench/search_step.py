@@ -18,10 +18,11 @@ from typing import cast
 
 import torch
 
+from nasprune.answers import mean_answers
 from nasprune.compute import choose_compute
 from nasprune.cost import macs_cost
 from nasprune.data.batches import Batches
-from nasprune.lessons import AnsweredOnce, Lessons
+from nasprune.lessons import AnsweredLessons, AskedLessons, Lessons
 from nasprune.masking import MaskedNetwork
 from nasprune.networks import NetworkSettings, build, couple
 from nasprune.progress import Progress, Session
@@ -94,9 +95,10 @@ def main() -> None:
         return seconds(lambda session: fit(network, lessons, training, compute, phase="tune", seed=0, session=session))
 
     print(f"{arguments.network}, {side} px, batch {size}, {compute.device.type}, {torch.get_num_threads()} threads")
+    answers = mean_answers(dense, batches, compute, classes=21, views=1, session=Session())
     for name, lessons in (
-        ("teacher asked", Lessons(batches, compute, dense)),
-        ("asked once", AnsweredOnce(batches, compute, dense, views=1)),
+        ("teacher asked", AskedLessons(batches, compute, dense)),
+        ("asked once", AnsweredLessons(batches, answers)),
     ):
         pairs = [(searched(lessons), tuned(lessons)) for _ in range(arguments.rounds + 1)][1:]  # the first warms up
         ratios = sorted(a / b for a, b in pairs)

@@ -22,6 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from latency import time_in_turn
 
+from nasprune.answers import obtain_answers
 from nasprune.artifact import Artifact, load_data, network_settings, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.costing import CostKind
@@ -94,7 +95,8 @@ def go_down(
                 tuning=TrainingSettings(epochs=given.tune_epochs, learning_rate=0.03),
                 growth=0.0, cost=kind, round_to=8, batch_size=given.batch_size,
             )  # fmt: skip
-            descent = descent_from(dense, data, settings, compute, seed=seed, table=table)
+            answers = obtain_answers(given.out / "answers", dense, data, settings, compute)
+            descent = descent_from(dense, data, settings, compute, answers=answers, seed=seed, table=table)
             origin = provenance(compute)
             done = sum(place.exists() for place in places)
             last = read_artifact(places[done - 1]) if done else None

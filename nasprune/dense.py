@@ -105,7 +105,7 @@ def _train(
     checkpoints = target.with_name(f"{target.name}.checkpoints")
     session = Session(checkpoints, report, identity=target.name, kept=kept)
     fit(
-        network, Lessons(train, compute), settings.training, compute,
+        network, Lessons(train), settings.training, compute,
         phase="dense", seed=settings.seed, session=session,
     )  # fmt: skip
     coupling = couple(network, settings.network)

@@ -48,7 +48,7 @@ class DescentSettings:
             longer, and cost less: with 1 every budget would take the same multiply-adds, with 0 the same epochs.
         cost: What budgets are shares of: "macs", "params", or "latency" by a table of the target machine's.
         round_to: Widths are multiples of it, or whole.
-        views: How many augmented views of each image the dense network is asked about, see `AnsweredOnce`.
+        views: How many augmented views of each image the dense network is asked about, see `nasprune.answers`.
         batch_size: Images a step, in search and tuning.
         augmentation: Of training images.
     """
@@ -134,8 +134,7 @@ class Descent:
         dense: The trained dense network; left as it is.
         coupling: Of the dense network.
         image: (C, H, W), the shape of an image.
-        lessons: Training batches with the dense network's logits. Descents of one seed may share them, and with them
-            the dense network's answers. Nothing else trains or chooses.
+        lessons: Training batches with the dense network's logits. Nothing else trains or chooses.
         validation: Batches that each network is measured on, right after the cut and tuned.
         test: Batches that each finished network is measured on.
         settings: See there.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+
+from nasprune.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,18 +45,14 @@ class KnownBatches(EpochBatches, Protocol):
 
 
 class Lessons:
-    """Training batches, and a teacher's logits for every batch as it is served.
+    """Training batches, of which their labels are all there is to learn from.
 
     Args:
         batches: Augmented training batches.
-        compute: Device and precision.
-        teacher: The trained dense network, on that device; None serves labels only.
     """
 
-    def __init__(self, batches: EpochBatches, compute: Compute, teacher: nn.Module | None = None) -> None:
+    def __init__(self, batches: EpochBatches) -> None:
         self.batches = batches
-        self.teacher = teacher
-        self._compute = compute
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -64,60 +61,63 @@ class Lessons:
     def epoch(self, number: int) -> Iterator[Lesson]:
         """Serve an epoch of the batches."""
         for images, labels in self.batches.epoch(number):
-            yield images, labels, None if self.teacher is None else self._ask(self.teacher, images)
-
-    def _ask(self, teacher: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        teacher.eval()
-        with torch.no_grad(), self._compute.autocast():
-            logits: torch.Tensor = teacher(images)
-        return logits.float()
+            yield images, labels, None
 
 
-class AnsweredOnce(Lessons):
-    """Training batches, and what a teacher says of each image once and for all: the mean logits of a few views.
-
-    Small students need hundreds of epochs, and a teacher asked in each would be most of the work. What it says of one
-    view is also partly chance, of where the view was cut and how bright it is; the mean is what it says of the scene.
+class AskedLessons(Lessons):
+    """Training batches, and what a teacher says of each as it is served.
 
     Args:
-        batches: Augmented training batches; views are those of their first epochs.
+        batches: Augmented training batches.
         compute: Device and precision.
         teacher: The trained dense network, on that device.
-        views: How many augmented views of each image the teacher is asked about, at least 1, before the first lesson.
     """
 
-    batches: KnownBatches
-    teacher: nn.Module
-
-    def __init__(self, batches: KnownBatches, compute: Compute, teacher: nn.Module, *, views: int) -> None:
-        super().__init__(batches, compute, teacher)
-        self._views = views
+    def __init__(self, batches: EpochBatches, compute: Compute, teacher: nn.Module) -> None:
+        super().__init__(batches)
+        self._compute = compute
+        self._teacher = teacher
 
     def epoch(self, number: int) -> Iterator[Lesson]:
         """Serve an epoch of the batches."""
-        answers = self._answers
-        order = self.batches.order(number).to(answers.device)
+        for images, labels in self.batches.epoch(number):
+            yield images, labels, ask(self._teacher, images, self._compute)
+
+
+class AnsweredLessons(Lessons):
+    """Training batches, and for each image what a teacher has said of it once and for all.
+
+    Args:
+        batches: Augmented training batches.
+        answers: (images, classes) float32 logits, on the device of the batches; see `nasprune.answers`.
+
+    Raises:
+        SettingsError: if there is not one answer for each image.
+    """
+
+    batches: KnownBatches
+
+    def __init__(self, batches: KnownBatches, answers: torch.Tensor) -> None:
+        super().__init__(batches)
+        if len(answers) != batches.images_count:
+            raise SettingsError(
+                f"answers on {len(answers)} images given; expected one for each of the {batches.images_count} training "
+                "images; ask the dense network about these images"
+            )
+        self._answers = answers
+
+    def epoch(self, number: int) -> Iterator[Lesson]:
+        """Serve an epoch of the batches."""
+        order = self.batches.order(number).to(self._answers.device)
         start = 0
         for images, labels in self.batches.epoch(number):
-            yield images, labels, answers[order[start : start + len(images)]]
+            yield images, labels, self._answers[order[start : start + len(images)]]
             start += len(images)
 
-    @functools.cached_property
-    def _answers(self) -> torch.Tensor:
-        """(images, classes) mean logits."""
-        total, times = self._heard(0)
-        view = 1
-        while view < self._views or not bool(times.all()):  # an epoch may leave out a short last batch
-            more, again = self._heard(view)
-            total += more
-            times += again
-            view += 1
-        return total / times
 
-    def _heard(self, view: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (images, classes) of the views in an epoch, and how often it shows each image, (images, 1)."""
-        said = torch.cat([self._ask(self.teacher, images) for images, _ in self.batches.epoch(view)])
-        order = self.batches.order(view).to(said.device)
-        count = self.batches.images_count
-        logits = said.new_zeros(count, said.shape[1]).index_copy(0, order, said)
-        return logits, said.new_zeros(count, 1).index_fill(0, order, 1.0)
+def ask(teacher: nn.Module, images: torch.Tensor, compute: Compute) -> torch.Tensor:
+    """What a teacher says of images: float32 logits (B, classes)."""
+    teacher.eval()
+    with torch.no_grad(), compute.autocast():
+        logits: torch.Tensor = teacher(images)
+    return logits.float()

@@ -28,7 +28,7 @@ class Progress:
     """One finished epoch.
 
     Attributes:
-        phase: "dense", "search" or "tune".
+        phase: "dense", "ask", "search" or "tune".
         epoch: Epochs of this phase done so far.
         epochs: Epochs this phase has.
         metrics: What the epoch measured (loss, seconds, ...).

@@ -15,7 +15,7 @@ from nasprune.compute import choose_compute
 from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, DescentSettings, Pruned
 from nasprune.errors import SettingsError
-from nasprune.lessons import Lessons
+from nasprune.lessons import AskedLessons
 from nasprune.progress import Progress, Session
 from nasprune.proof import proven
 
@@ -81,7 +81,7 @@ def prune(
         dense=dense,
         coupling=proven(dense, find_coupling(dense, example.to(compute.device)), example),
         image=tuple(example.shape[1:]),
-        lessons=Lessons(batches, compute, dense),
+        lessons=AskedLessons(batches, compute, dense),
         validation=None if validation is None else _Given(validation, compute.device),
         test=None if test is None else _Given(test, compute.device),
         settings=settings,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import Artifact, network_settings
 from nasprune.descent import Descent, DescentSettings
-from nasprune.lessons import AnsweredOnce
+from nasprune.lessons import AnsweredLessons
 from nasprune.networks import couple
 
 if TYPE_CHECKING:
+    import torch
+
     from nasprune.compute import Compute
     from nasprune.data import SceneData
     from nasprune.latency import LatencyTable
@@ -22,10 +23,11 @@ def descent_from(
     settings: DescentSettings,
     compute: Compute,
     *,
+    answers: torch.Tensor,
     seed: int,
     table: LatencyTable | None = None,
 ) -> Descent:
-    """A descent, with the dense network as the teacher of its lessons.
+    """A descent, with what the dense network said of the training images as its lessons.
 
     Args:
         dense: The trained dense network.
@@ -33,17 +35,17 @@ def descent_from(
             are measured.
         settings: See there.
         compute: Device and precision.
+        answers: float32 (training images, classes), see `nasprune.answers`.
         seed: Of batches, dropout and a random criterion.
         table: Times of the dense network's layers, for budgets of latency.
     """
     loading: dict[str, Any] = {"batch_size": settings.batch_size, "device": compute.device}
     train = data.batches("train", augmentation=settings.augmentation, seed=seed, **loading)
-    teacher = compute.place(copy.deepcopy(dense.network)).eval()
     return Descent(
         dense=dense.network,
         coupling=couple(dense.network, network_settings(dense.record)),
         image=(data.bands, data.image_size, data.image_size),
-        lessons=AnsweredOnce(train, compute, teacher, views=settings.views),
+        lessons=AnsweredLessons(train, answers),
         validation=data.batches("validation", **loading),
         test=data.batches("test", **loading),
         settings=settings,

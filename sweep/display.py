@@ -54,7 +54,8 @@ class Display:
         self._opened = clock()
         self._said: float | None = None
         self._dense = ""
-        self._dense_begun: tuple[float, int] | None = None
+        self._dense_phase = ""
+        self._dense_begun = (0.0, 0)
         self._points = self._best = 0
         self._begun: float | None = None
         self._running: dict[str, dict[str, Any]] = {}
@@ -84,12 +85,16 @@ class Display:
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def dense(self, progress: Progress) -> None:
-        """The dense network has finished an epoch."""
+        """The dense network has finished an epoch, or told what it says of one more view of each training image."""
         now, left = self._clock(), progress.epochs - progress.epoch
-        new = self._dense_begun is None
-        self._dense_begun = begun, first = self._dense_begun or (now, progress.epoch)
+        if new := self._dense_phase != progress.phase:
+            self._dense_phase, self._dense_begun = progress.phase, (now, progress.epoch)
+        begun, first = self._dense_begun
         share = f"{progress.epoch}/{progress.epochs}"
-        self._dense = f"dense network: epoch {share}, loss {progress.metrics['loss']:.3f}"
+        if progress.phase == "dense":
+            self._dense = f"dense network: epoch {share}, loss {progress.metrics['loss']:.3f}"
+        else:
+            self._dense = f"dense network: asked about view {share} of the training images"
         if progress.epoch > first and left:
             self._dense += _about((now - begun) / (progress.epoch - first) * left)
         self._break_silence(lambda: self._dense, at_once=new)

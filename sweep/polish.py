@@ -8,12 +8,11 @@ import ray
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.progress import Session
-from nasprune.scene_descent import descent_from
 from sweep.cluster.ray_cluster import DEATHS, as_ours
 from sweep.cluster.told import Told
 from sweep.front import on_front
 from sweep.settings import settings_hash
-from sweep.trial import trial_ground, trial_provenance, trial_table
+from sweep.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,26 +83,23 @@ def polish_front(
 def polish(settings: StudySettings, point: str, ground: Ground, told: Queue) -> None:
     """Tune one point longer, with the dense network as teacher, and write it under its new name."""
     points, name = settings.directory / "points", polished_name(point, settings.polish_epochs)
-    compute, data, dense = trial_ground(settings, ground)
-    origin = trial_provenance(settings, compute, data, ground)
+    begun = start(settings, ground, settings.polish_settings())
     storage, kept = settings.place(), f"{settings.study}/trials/{name}"
     storage.fetch_folder(f"{settings.study}/points/{point}")
     storage.fetch_files(kept)
-    start = read_artifact(points / point)
-    how = settings.polish_settings()
+    before = read_artifact(points / point)
     checkpoints = settings.directory / "trials" / name
     identity = settings_hash({"point": name, "settings": settings.identity(), "dense": ground.dense})
-    descent = descent_from(dense, data, how, compute, seed=settings.seed, table=trial_table(settings))
     session = Session(checkpoints, lambda epoch: told.put((point, epoch)), identity=identity, kept=storage.store_path)
-    tuned = descent.finish(start.network, start.record["widths"], start.record["budget"], session)
+    tuned = begun.descent.finish(before.network, before.record["widths"], before.record["budget"], session)
     record = {
-        **start.record,
-        **tuned.measures(data.classes),
-        "recalibrated_val_accuracy": start.record["recalibrated_val_accuracy"],
+        **before.record,
+        **tuned.measures(begun.data.classes),
+        "recalibrated_val_accuracy": before.record["recalibrated_val_accuracy"],
         "point": name,
         "polish_epochs": settings.polish_epochs,
-        "settings": {**start.record["settings"], "study": settings.as_json()},
-        "provenance": origin,
+        "settings": {**before.record["settings"], "study": settings.as_json()},
+        "provenance": begun.origin,
     }
     write_artifact(points / name, tuned.network, record)
     storage.store_folder(f"{settings.study}/points/{name}")

@@ -2,94 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import logging
 import shutil
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import tune
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 
-from nasprune.artifact import Artifact, read_artifact
-from nasprune.compute import choose_compute
-from nasprune.dense import dense_key, obtain_dense
 from nasprune.errors import NaspruneError, SettingsError
-from nasprune.files import locked, write_bytes
-from nasprune.weights import IMAGENET, SCRATCH
-from sweep.cluster.ray_cluster import DEATHS, as_ours
-from sweep.cluster.told import Told
+from sweep.cluster.ray_cluster import DEATHS
 from sweep.failure import last_failure
-from sweep.storage.images import images_of, node_images
-from sweep.trial import DENSE, LAST_TRY, run_trial
+from sweep.trial import LAST_TRY, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ray.util.queue import Queue
-
-    from nasprune.data import SceneData
     from sweep.cluster.ray_cluster import Places
     from sweep.display import Display
     from sweep.searcher import OptunaSearcher
     from sweep.settings import StudySettings
     from sweep.stopping import BudgetStopper
-    from sweep.storage.bucket import Storage
-    from sweep.storage.ground import Ground, Packed
+    from sweep.storage.ground import Ground
     from sweep.tracking.tracker import Tracker
-
-
-def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> Artifact:
-    """The study's dense network, trained somewhere on the cluster if nobody has yet."""
-    storage, key = settings.place(), dense_key(settings.dense_settings(len(data.classes), data.bands), data)
-    target = storage.root / DENSE / key
-    if storage.fetch_folder(f"{DENSE}/{key}"):
-        return read_artifact(target)
-    weights = _shared_weights(settings, storage)
-    task = ray.remote(_train_dense).options(
-        num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=DEATHS
-    )
-    with Told(display.dense) as told:
-        running = task.remote(settings, key, images_of(data), weights, int(places.dense["CPU"]), told.queue)
-        try:
-            ray.get(told.first_of([running]))
-        except ray.exceptions.RayError as error:
-            raise as_ours(error, "the dense network could not be trained") from error
-    storage.fetch_folder(f"{DENSE}/{key}")
-    return read_artifact(target)
-
-
-def _shared_weights(settings: StudySettings, storage: Storage) -> str:
-    """Initial weights from a file are kept in the storage, since any node may train; gives their name there."""
-    if settings.weights in (SCRATCH, IMAGENET):
-        return ""
-    content = Path(settings.weights).read_bytes()
-    name = f"shared/weights/{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
-    with locked(storage.root / name):
-        write_bytes(storage.root / name, content)
-    storage.store_file(name)
-    return name
-
-
-def _train_dense(settings: StudySettings, key: str, images: Packed, weights: str, threads: int, told: Queue) -> None:
-    """Train the dense network on this node, from the last checkpoint on, and keep it in the storage."""
-    storage, name = settings.place(), f"{DENSE}/{key}"
-    if storage.fetch_folder(name):
-        return
-    compute = choose_compute(settings.device, threads=threads)
-    data = node_images(settings, images)
-    how = settings.dense_settings(len(data.classes), data.bands)
-    if weights:
-        storage.fetch_file(weights)
-        how = dataclasses.replace(how, weights=str(storage.root / weights))
-    storage.fetch_files(f"{name}.checkpoints")
-    obtain_dense(storage.root / DENSE, how, data, compute, lambda epoch: told.put((epoch,)), storage.store_path)
-    storage.store_folder(name)
-    storage.remove(f"{name}.checkpoints")
 
 
 def run_trials(

@@ -115,18 +115,19 @@ def _run(
     tracker: Tracker,
     claim: Claim | None,
 ) -> Outcome:
-    from sweep.schedule import Follower, run_trials, shared_dense
+    from sweep.dense import shared_dense
+    from sweep.schedule import Follower, run_trials
 
     storage, study = settings.place(), settings.study
     if isinstance(storage, Bucket) and claim is not None:
         storage.before_trying_again = claim.check
-    dense = shared_dense(settings, data, places, display)
+    dense, answers = shared_dense(settings, data, places, display)
     record = dense.record
     display.say(
         f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
         f"validation accuracy {record['val_accuracy']:.1%}"
     )
-    ground = Ground(dense=dense.directory.name, images=images_of(data), versions=versions())
+    ground = Ground(dense=dense.directory.name, answers=answers, images=images_of(data), versions=versions())
     storage.fetch_folders(f"{study}/points")
     storage.fetch_database(f"{study}/{OPTUNA}")
 

@@ -9,24 +9,16 @@ from ray import tune
 from ray.util import get_node_ip_address
 
 from nasprune.artifact import data_record, read_artifact, write_artifact
-from nasprune.compute import choose_compute
-from nasprune.latency import read_table
 from nasprune.progress import Progress, Session
-from nasprune.provenance import provenance
 from nasprune.record import OF_DENSE, Record, read_record
-from nasprune.scene_descent import descent_from
-from sweep.cluster.preflight import NodeError, check_this_node
+from sweep.cluster.preflight import NodeError
 from sweep.points import volume
 from sweep.settings import settings_hash
-from sweep.storage.images import node_images
+from sweep.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nasprune.artifact import Artifact
-    from nasprune.compute import Compute
-    from nasprune.data import SceneData
-    from nasprune.latency import LatencyTable
     from sweep.settings import StudySettings
     from sweep.storage.ground import Ground
 
@@ -125,8 +117,7 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
         report_point(went_on=done < len(budgets) and (checkpoints / names[done]).exists())
     if done == len(budgets):
         return
-    compute, data, dense = trial_ground(settings, ground)
-    origin = trial_provenance(settings, compute, data, ground)
+    begun = start(settings, ground, settings.descent_settings(explored))
 
     def report_epoch(progress: Progress) -> None:
         budget = budgets[len(records)]
@@ -150,22 +141,19 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
         directory = checkpoints / point_name(trial, budget)
         return Session(directory, report_epoch, identity=identity, kept=storage.store_path)
 
-    descent = descent_from(
-        dense, data, settings.descent_settings(explored), compute, seed=settings.seed, table=trial_table(settings)
-    )
     last = read_artifact(directory / names[done - 1]) if done else None
     reached = (last.network, last.record["widths"]) if last else None
-    for pruned in descent.through(budgets[done:], session, reached=reached):
+    for pruned in begun.descent.through(budgets[done:], session, reached=reached):
         name = names[len(records)]
         record = {
-            **{key: dense.record[key] for key in OF_DENSE},
+            **{key: begun.dense.record[key] for key in OF_DENSE},
             "point": name,
             "trial": trial,
-            **pruned.measures(data.classes),
+            **pruned.measures(begun.data.classes),
             "polish_epochs": 0,
             "settings": {"study": settings.as_json(), "explored": explored},
             "data": data_record(settings.data_settings()),
-            "provenance": origin,
+            "provenance": begun.origin,
         }
         write_artifact(directory / name, pruned.network, record)
         storage.store_folder(f"{points}/{name}")
@@ -175,10 +163,6 @@ def descend(config: dict[str, Any], *, settings: StudySettings, ground: Ground) 
     storage.remove(kept)
 
 
-DENSE = "shared/dense"
-"""Of all dense networks in a storage."""
-
-
 def point_name(trial: str, budget: float) -> str:
     """A point's name in its study: the trial and the budget in percent."""
     return f"{trial}-{budget * 100:g}pct"
@@ -186,38 +170,3 @@ def point_name(trial: str, budget: float) -> str:
 
 def _numbers(record: Record) -> dict[str, float]:
     return {key: value for key, value in record.items() if isinstance(value, int | float)}
-
-
-def trial_ground(settings: StudySettings, ground: Ground) -> tuple[Compute, SceneData, Artifact]:
-    """What every trial stands on, on this node: device, images and the dense network.
-
-    Raises:
-        NodeError: if this node, which may have joined late, runs other code than the driver.
-        DataError: if the images are not in the storage.
-        ArtifactError: if the dense network is not.
-    """
-    check_this_node(ground.versions)
-    compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
-    data = node_images(settings, ground.images)
-    settings.place().fetch_folder(f"{DENSE}/{ground.dense}")
-    return compute, data, read_artifact(settings.root / DENSE / ground.dense)
-
-
-def trial_table(settings: StudySettings) -> LatencyTable | None:
-    """The times that a cost of latency goes by."""
-    if settings.cost != "latency":
-        return None
-    settings.place().fetch_file(f"{settings.study}/{settings.table.name}")
-    return read_table(settings.table)
-
-
-def trial_provenance(settings: StudySettings, compute: Compute, data: SceneData, ground: Ground) -> dict[str, Any]:
-    """Where a point of this process comes from."""
-    return provenance(
-        compute,
-        study=settings.study,
-        dense=ground.dense,
-        packed=ground.images.name,
-        data_hash=data.store.data_hash,
-        seed=settings.seed,
-    )

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from nasprune.answers import obtain_answers
 from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
@@ -55,9 +56,14 @@ def run(dense, data, session=None, settings=SETTINGS):
     return pruned
 
 
+def way_down(dense, data, settings=SETTINGS):
+    """With the dense network's answers kept beside it."""
+    answers = obtain_answers(dense.directory.parent.parent / "answers", dense, data, settings, COMPUTE)
+    return descent_from(dense, data, settings, COMPUTE, answers=answers, seed=5)
+
+
 def descent(dense, data, budgets, session=None, settings=SETTINGS, **more):
-    down = descent_from(dense, data, settings, COMPUTE, seed=5)
-    return down.through(budgets, lambda budget: session or Session(), **more)
+    return way_down(dense, data, settings).through(budgets, lambda budget: session or Session(), **more)
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +143,13 @@ def test_smaller_networks_are_trained_longer(dense, data):
     assert counted == [6 + 11, 4 + 6]
 
 
-def test_the_dense_network_is_asked_about_so_many_views(dense, data):
-    once, twice = (
-        list(descent_from(dense, data, dataclasses.replace(SETTINGS, views=views), COMPUTE, seed=5).lessons.epoch(0))
-        for views in (1, 2)
-    )
-    for (images, _, said), (_, _, mean) in zip(once, twice, strict=True):
-        with torch.no_grad(), COMPUTE.autocast():
-            torch.testing.assert_close(said, dense.network.eval()(images).float())
-        assert not torch.equal(said, mean)
+def test_the_dense_networks_answers_teach_search_and_tuning(dense, data):
+    down = way_down(dense, data)
+    said = torch.cat([said for _, _, said in down.lessons.epoch(4)])
+    with torch.no_grad():
+        views = [dense.network.eval()(images) for images, _ in down.lessons.batches.epoch(4)]
+    away = (said - torch.cat(views)).norm() / said.norm()
+    assert 0.01 < away < 0.7  # what is said of a view is near its mean over views, but another
 
 
 def test_a_search_grows_faster_than_tuning_but_no_faster_than_networks_shrink():
@@ -188,7 +192,7 @@ def test_a_point_stays_as_it_is_while_the_descent_goes_on(dense, data, descended
 
 
 def test_descents_that_share_their_lessons_are_the_same(dense, data, descended):
-    down = descent_from(dense, data, SETTINGS, COMPUTE, seed=5)
+    down = way_down(dense, data)
     for _ in range(2):
         again = list(down.through(BUDGETS, lambda budget: Session()))
         assert all(same(*pair) for pair in zip(again, descended, strict=True))

@@ -15,7 +15,7 @@ from nasprune.coupling import find_coupling
 from nasprune.criteria import Scaling
 from nasprune.data.batches import Batches
 from nasprune.errors import SettingsError
-from nasprune.lessons import Lessons
+from nasprune.lessons import AskedLessons
 from nasprune.progress import Session
 from nasprune.score_rules import Gradient, Saliency
 from nasprune.scores import cut_at_budget
@@ -71,7 +71,7 @@ def lessons(network):
     teacher = copy.deepcopy(network)
     with torch.no_grad():
         batches = Fixed(teacher)
-    return Lessons(cast("Batches", batches), COMPUTE, teacher)
+    return AskedLessons(cast("Batches", batches), COMPUTE, teacher)
 
 
 def searched(network, lessons, **settings) -> torch.Tensor:

@@ -101,7 +101,7 @@ def test_nothing_waits_for_a_value_between_batches(work):
         with Waits() as counted:
             if work == "fit":
                 settings = TrainingSettings(epochs=1)
-                fit(network, Lessons(batches, COMPUTE), settings, COMPUTE, phase="p", seed=0, session=Session())
+                fit(network, Lessons(batches), settings, COMPUTE, phase="p", seed=0, session=Session())
             elif work == "recalibrate":
                 recalibrate(network, batches, COMPUTE)
             else:

@@ -27,6 +27,8 @@ class Batches:
         augmentation: None serves every image once, unchanged and in order. Otherwise the order is shuffled
             and every image changed, both drawn from (seed, epoch number) alone.
         seed: of order and augmentation.
+        drop_last: whether, with augmentation, a last batch of less than half the size is left out, since batch norm
+            learns badly from a few images; not if it is the only one. It differs from epoch to epoch.
 
     Raises:
         DataError: if there are no indices.
@@ -44,6 +46,7 @@ class Batches:
         device: torch.device,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        drop_last: bool = True,
     ) -> None:
         if batch_size < 1:
             raise SettingsError(f"batch size {batch_size}: give at least 1")
@@ -57,12 +60,12 @@ class Batches:
         self._device = device
         self._augmentation = augmentation
         self._seed = seed
+        self._drops = drop_last and augmentation is not None
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
         whole, rest = divmod(len(self._indices), self._batch_size)
-        # Batch norm learns badly from a few images. What is dropped differs from epoch to epoch.
-        dropped = self._augmentation is not None and whole > 0 and 2 * rest < self._batch_size
+        dropped = self._drops and whole > 0 and 2 * rest < self._batch_size
         return whole + (rest > 0 and not dropped)
 
     @property
@@ -83,8 +86,7 @@ class Batches:
 
         Yields:
             x float32 (b, bands, S, S), normalised, channels-last, and y int64 (b,), both on the device. b is the
-            batch size but for a short last batch; with augmentation a last batch of less than half the size
-            is left out, unless it is the only one.
+            batch size but for a short last batch.
         """
         order, seed_of_views = self._chance_of(number)
         augmentation = self._augmentation

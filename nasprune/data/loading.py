@@ -57,6 +57,7 @@ class SceneData:
         device: torch.device,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        drop_last: bool = True,
     ) -> Batches:
         """Serve one part of the split; see `Batches`.
 
@@ -72,6 +73,7 @@ class SceneData:
             device=device,
             augmentation=augmentation,
             seed=seed,
+            drop_last=drop_last,
         )
 
 

@@ -102,8 +102,12 @@ class Storage:
     def store_file(self, name: str) -> None:
         """Keep a file as it is now."""
 
+    def name_of(self, path: Path) -> str:
+        """The name of a local path below `root`."""
+        return path.relative_to(self.root).as_posix()
+
     def store_path(self, path: Path) -> None:
-        """The same by its local path."""
+        """The same as `store_file` by its local path."""
 
     def store_folder(self, name: str) -> None:
         """Keep a folder, its record last: that is what makes it exist. One that is there already stays."""
@@ -211,7 +215,7 @@ class Bucket(Storage):
         self._lasting(name, lambda: self._put(self.root / name, name))
 
     def store_path(self, path: Path) -> None:  # noqa: D102
-        self.store_file(path.relative_to(self.root).as_posix())
+        self.store_file(self.name_of(path))
 
     def store_folder(self, name: str) -> None:  # noqa: D102
         if self._lasting(name, lambda: self.read(f"{name}/{RECORD}")) is not None:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+DENSE = "shared/dense"
+"""Folder of all dense networks in a storage."""
+
+ANSWERS = "shared/answers"
+"""Folder of what they said."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
@@ -25,10 +31,12 @@ class Ground:
 
     Attributes:
         dense: The dense network's folder.
+        answers: The file of what it said of the training images.
         images: The packed images.
         versions: What the driver runs, see `sweep.cluster.preflight.versions`.
     """
 
     dense: str
+    answers: str
     images: Packed
     versions: Mapping[str, str]
