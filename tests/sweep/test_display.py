@@ -45,6 +45,21 @@ def test_lines_where_there_is_no_terminal():
     assert len(lines) == 4
 
 
+def test_what_the_dense_network_is_asked_has_a_pace_of_its_own():
+    now = 0.0
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with Display(console, "study", trials=1, work=range(2), clock=lambda: now) as display:
+        for phase, seconds, epochs in (("dense", 1000, 3), ("ask", 100, 4)):
+            for epoch in range(1, epochs + 1):
+                now += seconds
+                display.dense(Progress(phase=phase, epoch=epoch, epochs=epochs, metrics={"loss": 0.5}))
+    asked = [line for line in console.file.getvalue().splitlines() if "asked" in line]
+    assert asked == [
+        "dense network: asked about view 1/4 of the training images",
+        "dense network: asked about view 3/4 of the training images, about 1:40 min left",
+    ]
+
+
 def test_table_in_a_terminal():
     text = shown(terminal=True)
     row = next(line for line in text.splitlines() if "t001" in line)

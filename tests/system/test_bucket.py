@@ -95,6 +95,7 @@ def test_a_killed_study_goes_on_from_the_bucket_alone(server: Server, tmp_path: 
     said = sweep(address, tmp_path / "two", "--trials", "3", "--polish-epochs", "1")
     assert "is gone: going on where it stopped" in said
     assert "dense network: epoch" not in said, "the dense network is trained once"
+    assert "asked about" not in said, "and asked once"
     assert bucket.read(f"{STUDY}/points/t000-50pct/point.json") == killed, "finished work is done once"
     assert records(bucket) == {(slot, "COMPLETE"): 1 for slot in range(3)}
     left = bucket.names(STUDY)

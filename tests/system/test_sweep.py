@@ -50,6 +50,8 @@ def test_study_leaves_a_front(storage):
     assert any(point["on_front"] for point in front["points"])
     assert (storage / STUDY / "front.png").read_bytes().startswith(b"\x89PNG")
     assert (storage / STUDY / "front.html").stat().st_size > 1e6  # it carries plotly
+    assert len(list((storage / "shared" / "answers").glob("*.safetensors"))) == 1  # trials share them
+    assert not list((storage / "shared").glob("*/*.checkpoints"))
     # No pickle of ours or of Ray's stays behind.
     assert not [p for p in storage.rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".pth")]
 
@@ -108,6 +110,7 @@ def test_running_again_does_nothing_twice(storage):
     before = {p: p.stat().st_mtime_ns for p in (storage / STUDY / "points").rglob("*")}
     done = sweep(storage)
     assert done.returncode == 0, done.stderr
+    assert "asked about" not in done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (storage / STUDY / "points").rglob("*")}
     assert len(runs(storage)[1]) == 3
 
