@@ -369,7 +369,7 @@ def test_on_several_hosts_images_are_copied_from_a_shared_folder_too(tmp_path, m
 
 
 def test_initial_weights_reach_every_node(node: Node, address, tmp_path, monkeypatch):
-    from sweep.schedule import _shared_weights
+    from sweep.dense import _shared_weights
 
     file = tmp_path / "initial.safetensors"
     file.write_bytes(b"weights")
