@@ -5,9 +5,9 @@
 Runs `sweep/run.py` once each way for every seed (a study that is there is not run again) on generated scenes, or on
 what the sweep's own flags after `--` say, and prints a table. Work is counted in passes of the dense network over the
 training images, forward and backward, so it does not depend on what else the machine does; the dense network and its
-answers, which all trials share, are left out. Validation images choose
-the front, and the best of many points on them is too good to be true, the more points the more so: the hypervolume to
-compare is that of the same points on test images. `--replay` adds what other factors would have done with the trials of
+answers, which all trials share, are left out. Validation images choose the front, and the best of many points on them
+is too good to be true, the more points the more so: the hypervolume to compare is that of the same points on test
+images. `--replay` adds what other factors would have done with the trials of
 the sweeps without early stopping, in 1,000 random orders, and what whole trials reach for the same work: where settings
 hardly differ, a smaller sweep does as well as one that is stopped. It also prints the rank correlations of trials'
 validation accuracies at one budget with those at the others: where they are 0, stopping is blind.

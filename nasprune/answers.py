@@ -90,7 +90,7 @@ def obtain_answers(
             answers = mean_answers(teacher, batches, compute, classes=classes, views=views, session=session)
             write_bytes(path, save({"answers": answers.cpu()}))
             shutil.rmtree(checkpoints, ignore_errors=True)
-    return read_answers(path, compute)
+    return read_answers(path, compute.device)
 
 
 def checkpoints_of(path: Path) -> Path:
@@ -98,10 +98,10 @@ def checkpoints_of(path: Path) -> Path:
     return path.with_suffix(".checkpoints")
 
 
-def read_answers(path: Path, compute: Compute) -> torch.Tensor:
-    """What `obtain_answers` has written; returns and raises as it does."""
+def read_answers(path: Path, device: torch.device) -> torch.Tensor:
+    """What `obtain_answers` has written, on a device; raises as it does."""
     try:
-        return load_file(path)["answers"].to(compute.device)
+        return load_file(path)["answers"].to(device)
     except (OSError, SafetensorError, KeyError) as error:
         raise ArtifactError(
             f"the dense network's answers in {path} are missing or damaged ({error}); delete that file and give the "

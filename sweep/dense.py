@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
+import torch
 
-from nasprune.answers import answers_name, checkpoints_of, obtain_answers
+from nasprune.answers import answers_name, checkpoints_of, obtain_answers, read_answers
 from nasprune.artifact import Artifact, read_artifact
 from nasprune.compute import choose_compute
 from nasprune.dense import dense_key, obtain_dense
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 
 
 def shared_dense(settings: StudySettings, data: SceneData, places: Places, display: Display) -> tuple[Artifact, str]:
-    """The study's dense network, and the name of its answers; made if they are not in the storage yet."""
+    """The study's dense network, and the name of its answers; made if they are not in the storage yet.
+
+    Raises:
+        ArtifactError: if what is there is damaged, before every trial finds out for itself.
+    """
     storage, key = settings.place(), dense_key(settings.dense_settings(len(data.classes), data.bands), data)
     answers = answers_name(key, settings.descent_settings({}))
     dense = f"{DENSE}/{key}"
@@ -49,6 +54,8 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
             except ray.exceptions.RayError as error:
                 raise as_ours(error, "the dense network could not be made") from error
         storage.fetch_folder(dense)
+        storage.fetch_file(f"{ANSWERS}/{answers}")
+    read_answers(storage.root / ANSWERS / answers, torch.device("cpu"))
     return read_artifact(storage.root / dense), answers
 
 

@@ -64,7 +64,7 @@ def start(settings: StudySettings, ground: Ground, how: DescentSettings) -> Star
     )
     descent = descent_from(
         dense, data, how, compute,
-        answers=read_answers(storage.root / answers, compute), seed=settings.seed, table=_table(settings),
+        answers=read_answers(storage.root / answers, compute.device), seed=settings.seed, table=_table(settings),
     )  # fmt: skip
     return Start(descent=descent, data=data, dense=dense, origin=origin)
 

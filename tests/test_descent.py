@@ -143,7 +143,7 @@ def test_smaller_networks_are_trained_longer(dense, data):
     assert counted == [6 + 11, 4 + 6]
 
 
-def test_the_dense_networks_answers_teach_search_and_tuning(dense, data):
+def test_lessons_of_a_descent_are_the_dense_networks_answers(dense, data):
     down = way_down(dense, data)
     said = torch.cat([said for _, _, said in down.lessons.epoch(4)])
     with torch.no_grad():

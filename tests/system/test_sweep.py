@@ -115,6 +115,21 @@ def test_running_again_does_nothing_twice(storage):
     assert len(runs(storage)[1]) == 3
 
 
+def test_damaged_answers_are_one_line_before_any_trial(storage, tmp_path):
+    shutil.copytree(storage, copy := tmp_path / "storage")
+    (answers,) = (copy / "shared" / "answers").glob("*.safetensors")
+    answers.write_bytes(answers.read_bytes()[:100])
+    done = sweep(copy, "--trials", "3", "--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"{answers} are missing or damaged" in done.stderr
+    assert "delete that file" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(list((copy / STUDY / "points").glob("t*"))) == len(DESCENDED)
+    answers.unlink()
+    assert sweep(copy, "--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db").returncode == 0
+    assert answers.exists()
+
+
 def listening() -> set[str]:
     """Addresses beyond the loopback that something on this machine listens on, as the kernel writes them."""
     loopback = ("7F", "0000007F")  # 127.0.0.0/8 is written backwards: 0100007F
