@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.masking import MaskedNetwork
-from nasprune.pointwise import right_gradients
+from nasprune.strided import right_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from nasprune.pointwise import right_gradients
+from nasprune.strided import right_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Gradients of strided 1x1 convolutions are right, whatever the library underneath makes of few channels."""
+"""Gradients of strided convolutions are right, whatever the library underneath makes of few channels and small maps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasprune.compute import Compute
-from nasprune.pointwise import right_gradients
 from nasprune.stepping import Step
+from nasprune.strided import right_gradients
 from nasprune.training import TrainingSettings, sgd
 
 CPU = Compute(device=torch.device("cpu"), bfloat16=False)
@@ -46,6 +46,31 @@ def test_gradients_of_a_narrow_downsampling_layer(threads, given):
 
 
 @pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "width", "groups"),
+    [(2, 2, 1, 1, 1), (3, 2, 1, 1, 1), (3, 2, 1, 1, 32), (3, 3, 1, 2, 1), (5, 2, 2, 1, 1), (7, 4, 3, 3, 1)],
+)
+@pytest.mark.parametrize("height", [1, 5])
+def test_bfloat16_gradients_where_a_map_is_narrower_than_the_stride(kernel, stride, padding, width, groups, height):
+    """The guilty kernels take up freed memory: NaN is left there before."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(32, 64, kernel, stride, padding, bias=False, groups=groups).to(memory_format=torch.channels_last)
+    x = torch.randn(8, 32, height, width).contiguous(memory_format=torch.channels_last)
+    twin = copy.deepcopy(layer).double()
+    y = twin(x.double())
+    slope = torch.randn_like(y)
+    y.backward(slope)
+    expected = twin.weight.grad
+    for _ in range(10):
+        left = [torch.full((elements,), torch.nan) for elements in (64, 512, 2_048, 8_192, 32_768)]
+        del left
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16), right_gradients(layer.parameters()):
+            y = layer(x)
+        y.backward(slope.to(y.dtype))
+        assert (layer.weight.grad - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize(
     "more",
     [
         {"kernel_size": 1, "stride": (2, 3), "bias": True},
@@ -53,10 +78,14 @@ def test_gradients_of_a_narrow_downsampling_layer(threads, given):
         {"kernel_size": 1, "stride": 2, "groups": 2},
         {"kernel_size": 3, "stride": 2, "padding": 1},
         {"kernel_size": 1, "padding": "valid", "stride": 2},
+        {"kernel_size": 3, "stride": (1, 2), "padding": 1, "bias": False},
+        {"kernel_size": 3, "stride": 3, "padding": (0, 2), "groups": 2},
+        {"kernel_size": 2, "stride": 4, "padding": 2, "dilation": (1, 2)},
     ],
 )
-def test_layers_make_what_they_make_elsewhere(more):
-    layer, x = nn.Conv2d(4, 6, **more).double(), torch.randn(2, 4, 9, 9, dtype=torch.float64)
+@pytest.mark.parametrize("width", [1, 2, 3, 9])
+def test_layers_make_what_they_make_elsewhere(more, width):
+    layer, x = nn.Conv2d(4, 6, **more).double(), torch.randn(2, 4, 9, width, dtype=torch.float64)
     with right_gradients(layer.parameters()):
         guarded = layer(x)
     assert torch.allclose(guarded, layer(x))
