@@ -98,6 +98,7 @@ class Branching(nn.Module):
         (Spectral(), "operation fft_fft at inner is not understood"),
         (nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), "nothing to prune"),
         (Branching(), "Branching does not trace"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(32)), r"does not run on an input of \(.*\): .* too small"),
     ],
 )
 def test_what_is_not_understood_is_named(network, message):

@@ -39,19 +39,28 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
     """The graph of `network` in evaluation mode on an input like `example` (B, C, H, W).
 
     Raises:
-        NetworkError: if the network cannot be exported, with torch's reason.
+        NetworkError: if the network does not run on such an input, or cannot be exported, with torch's reason.
     """
     training = {module: module.training for module in network.modules()}
     network.eval()  # batch norm's running statistics must not move
     logging.getLogger("torch._export").setLevel(logging.ERROR)
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # the error says the same
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own code about itself
             program = torch.export.export(network, (example,), strict=False)
     except Exception as error:  # whatever the network's own code raises
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        on = f"on an input of {tuple(example.shape)}"
+        try:
+            with torch.no_grad():
+                network(example)
+        except Exception as cause:
+            raise NetworkError(
+                f"{type(network).__name__} does not run {on}: {_first_line(cause)}; "
+                "expected a network for images of this size, or other images: many networks need larger ones"
+            ) from cause
         raise NetworkError(
-            f"{type(network).__name__} does not trace on an input of {tuple(example.shape)}: {lines[0]}; "
+            f"{type(network).__name__} does not trace {on}: {_first_line(error)}; "
             "expected a network whose steps do not depend on the images' values"
         ) from error
     finally:
@@ -60,6 +69,10 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
     signature = program.graph_signature
     tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     return Exported(graph=program.graph, tensors=tensors)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shape(node: torch.fx.Node) -> tuple[int, ...]:
