@@ -51,7 +51,7 @@ def test_gradients_of_a_narrow_downsampling_layer(threads, given):
 )
 @pytest.mark.parametrize("height", [1, 5])
 def test_bfloat16_gradients_where_a_map_is_narrower_than_the_stride(kernel, stride, padding, width, groups, height):
-    """The guilty kernels take up freed memory: NaN is left there before."""
+    """The guilty kernels, those for AVX-512 BF16, take up freed memory: NaN is left there before."""
     torch.manual_seed(0)
     layer = nn.Conv2d(32, 64, kernel, stride, padding, bias=False, groups=groups).to(memory_format=torch.channels_last)
     x = torch.randn(8, 32, height, width).contiguous(memory_format=torch.channels_last)
