@@ -101,7 +101,8 @@ def checkpoints_of(path: Path) -> Path:
 def read_answers(path: Path, device: torch.device) -> torch.Tensor:
     """What `obtain_answers` has written, on a device; raises as it does."""
     try:
-        return load_file(path)["answers"].to(device)
+        # Copied: what is loaded maps the file, and whoever writes over that would kill this process by SIGBUS.
+        return load_file(path)["answers"].to(device, copy=True)
     except (OSError, SafetensorError, KeyError) as error:
         raise ArtifactError(
             f"the dense network's answers in {path} are missing or damaged ({error}); delete that file and give the "

@@ -117,10 +117,14 @@ def test_other_views_have_other_answers(other):
     assert answers_name("other", SETTINGS) != answers_name("key", SETTINGS)
 
 
-def test_damaged_answers_are_one_clear_error(tmp_path, dense, data):
-    (tmp_path / answers_name("key", SETTINGS)).write_bytes(b"\0" * 20)
+def test_damaged_answers_are_one_clear_error_whose_advice_helps(tmp_path, dense, data):
+    answers = tmp_path / answers_name("key", SETTINGS)
+    first = obtained(tmp_path, dense, data)
+    answers.write_bytes(answers.read_bytes()[:20])
     with pytest.raises(ArtifactError, match=r"answers in .* are missing or damaged.*delete that file"):
         obtained(tmp_path, dense, data)
+    answers.unlink()
+    assert torch.equal(obtained(tmp_path, dense, data), first)
 
 
 def test_asking_changes_nothing_about_the_dense_network(tmp_path, dense, data):

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
-    "--dataset", "scenes", "--network", "resnet10", "--image-size", "32", "--fractions", "0.7,0.1,0.2", "--budgets",
+    "--dataset", "scenes", "--network", "resnet10", "--image-size", "16", "--fractions", "0.2,0.4,0.4", "--budgets",
     "0.1,0.5", "--seeds", "0", "--dense-epochs", "1", "--search-epochs", "2", "--tune-epochs", "2", "--threads", "1",
     "--grown-search-epochs", "1", "--grown-tune-epochs", "1", "--growth", "0.5",
 )  # fmt: skip

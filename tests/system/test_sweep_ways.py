@@ -43,30 +43,34 @@ def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path):
     assert {run.info.status for run in tracked} == {"FINISHED"}
 
 
-def test_a_trial_for_each_budget(tmp_path):
-    done = sweep(tmp_path, *OWN, "--mode", "target")
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    """Of two studies of one data set."""
+    return tmp_path_factory.mktemp("storage")
+
+
+def test_a_trial_for_each_budget(storage):
+    done = sweep(storage, *OWN, "--mode", "target")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [point["point"] for point in front_of(tmp_path, "own")["points"]] == ["t001-50pct", "t000-20pct"]
+    assert [point["point"] for point in front_of(storage, "own")["points"]] == ["t001-50pct", "t000-20pct"]
     assert "on one front" not in done.stdout
-    after = sweep(tmp_path, *OWN, "--study", "after", "--budgets", "0.5", "--trials", "1")
-    assert after.returncode == 0, after.stdout + after.stderr
-    assert "2 studies of scenes on one front: " in after.stdout
-    across = json.loads((tmp_path / "shared" / "fronts" / "scenes" / "front.json").read_text())
-    assert {study["study"] for study in across["studies"]} == {"own", "after"}
-    _, tracked = runs(tmp_path)
-    assert sum(run.info.run_name == "front of scenes" for run in tracked) == 1
 
 
-def test_budgets_of_latency_with_round_widths(tmp_path):
+def test_budgets_of_latency_with_round_widths_in_the_second_study_of_a_data_set(storage):
     by_latency = ("--network", own.WIDE, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
-    done = sweep(tmp_path, *OWN, *by_latency)
+    done = sweep(storage, *OWN, "--study", "wide", *by_latency)
     assert done.returncode == 0, done.stdout + done.stderr
-    (point,) = front_of(tmp_path, "own")["points"]
+    (point,) = front_of(storage, "wide")["points"]
     assert point["cost"] == "latency"
     assert 0 < point["cost_ratio"] <= 0.6
     assert all(width % 8 == 0 for width in point["widths"].values())
-    table = json.loads((tmp_path / "own" / "latency.json").read_text())
+    table = json.loads((storage / "wide" / "latency.json").read_text())
     assert table["runtime"] == "onnxruntime"
+    assert "2 studies of scenes on one front: " in done.stdout
+    across = json.loads((storage / "shared" / "fronts" / "scenes" / "front.json").read_text())
+    assert {study["study"] for study in across["studies"]} == {"own", "wide"}
+    _, tracked = runs(storage)
+    assert sum(run.info.run_name == "front of scenes" for run in tracked) == 1
 
 
 def test_bands_from_images_to_the_registered_model(tmp_path):
