@@ -111,7 +111,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--max-latency-ms", type=float, metavar="MS", help="the most accurate that answers one image in this time"
     )
     which.add_argument(
-        "--max-bytes", type=float, metavar="N", help="the most accurate whose file has at most this many bytes"
+        "--max-bytes", type=_count, metavar="N", help="the most accurate whose file has at most this many bytes, as 1M"
     )
     which.add_argument(
         "--min-accuracy", type=float, metavar="A", help="the cheapest of at least this validation accuracy, in 0..1"
@@ -130,6 +130,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--name", help="the registered model (default: <dataset>-<network>, with --dataset <dataset>)")
     add_places(parser)
     given = settle_places(parser.parse_args(arguments))
+    if given.by != "macs" and given.min_accuracy is None:
+        raise SettingsError(
+            f"--by {given.by} given without --min-accuracy; expected both for the cheapest by {given.by}, or a limit "
+            "alone: --max-macs-ratio, --max-macs, --max-latency-ms or --max-bytes"
+        )
     # MLflow's own rules, checked before minutes of measuring rather than after.
     if not re.fullmatch(r"[\w-]{1,255}", given.alias, re.ASCII) or re.fullmatch(r"v\d+|latest", given.alias, re.I):
         raise SettingsError(
@@ -328,25 +333,19 @@ def report(
         lines.append(f"roll back: nothing else was {alias} before")
     else:
         lines += [
-            f"roll back, to version {promotion.previous[0]} that was {alias} before:",
-            "    " + roll_back(given, promotion, connection),
+            f"roll back, to version {promotion.previous} that was {alias} before:",
+            "    " + roll_back(given.alias, promotion, connection),
         ]
     return "\n".join(lines) + "\n"
 
 
-def roll_back(given: argparse.Namespace, promotion: Promotion, connection: Connection) -> str:
-    """The command that gives the alias back."""
-    version, tags = promotion.previous or ("", {})
-    if not {"study", "point"} <= tags.keys():  # a version that this project did not make
-        return (
-            f"python -c \"from mlflow import MlflowClient; MlflowClient('{connection.shown}')"
-            f".set_registered_model_alias('{promotion.name}', '{given.alias}', '{version}')\""
-        )
-    words = ["uv", "run", "sweep/promote.py", "--study", tags["study"], "--storage", given.storage]
-    words += ["--point", tags["point"], "--alias", given.alias, "--name", promotion.name]
-    if given.tracking_uri:
-        words += ["--tracking-uri", connection.shown]
-    return shlex.join(words)
+def roll_back(alias: str, promotion: Promotion, connection: Connection) -> str:
+    """The command that gives the alias back to that very version, whoever made it."""
+    code = (
+        f"from mlflow import MlflowClient; MlflowClient({connection.shown!r})"
+        f".set_registered_model_alias({promotion.name!r}, {alias!r}, {promotion.previous!r})"
+    )
+    return shlex.join(["uv", "run", "python", "-c", code])
 
 
 if __name__ == "__main__":

@@ -167,7 +167,8 @@ class View:
 
 def axes_of(front: Mapping[str, Any]) -> list[Axis]:
     """Return what the content of front.json can be drawn against."""
-    return [axis for axis in AXES if axis is MACS or any(axis.key in point for point in front["points"])]
+    known = [axis for axis in AXES if axis.key in front["dense"]]
+    return [axis for axis in known if axis is MACS or any(axis.key in point for point in front["points"])]
 
 
 def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:

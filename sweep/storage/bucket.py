@@ -87,7 +87,7 @@ class Storage:
         return (self.root / name).is_file()
 
     def fetch_folder(self, name: str) -> bool:
-        """Bring a folder with a record here, if it is not here already; whether there is one."""
+        """Bring a folder with a record here, or what of it is not here already; whether there is one."""
         return (self.root / name / RECORD).is_file()
 
     def fetch_folders(self, name: str) -> None:
@@ -294,6 +294,10 @@ class Bucket(Storage):
             shutil.rmtree(local, ignore_errors=True)
             return False
         if (local / RECORD).is_file() and (local / RECORD).read_bytes() == record:
+            # What another machine added later: files for the board, of which the report says that all are there.
+            lacking = [file for file in self.names(name) if not (local / file).exists()]
+            for file in sorted(lacking, key=lambda file: file.endswith(".json")):
+                self.fetch_file(f"{name}/{file}")
             return True
         partial = local.with_name(f".{local.name}.partial")
         for leftover in (partial, local):

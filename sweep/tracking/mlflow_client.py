@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import requests
 import sqlalchemy
@@ -36,6 +38,61 @@ _CHATTY = (
 )
 
 
+_PASSING = re.compile(
+    r"Connect|Timeout|Timed ?out|EndpointConnection|Transport|SlowDown|InternalError|Unavailable|HTTPClientError"
+)
+"""In the name or text of a library's error: what may be over in a while."""
+
+
+class FilingError(OSError):
+    """Files cannot be moved to where a store keeps them.
+
+    Args:
+        text: Why not.
+        away: Whether that may be over in a while.
+    """
+
+    def __init__(self, text: str, *, away: bool) -> None:
+        super().__init__(text)
+        self.away = away
+
+
+class _Client(MlflowClient):
+    """Raises OSError for files that cannot be moved, whichever library moves them.
+
+    Where a server leaves the moving of files to its clients, MLflow calls boto3, Google's, Azure's, or others, and
+    lets through what they raise, which has no type in common.
+    """
+
+    def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
+        with _filing():
+            super().log_artifact(run_id, local_path, artifact_path)
+
+    def log_dict(self, run_id: str, dictionary: dict[str, Any], artifact_file: str) -> None:
+        with _filing():
+            super().log_dict(run_id, dictionary, artifact_file)
+
+    def log_model_artifacts(self, model_id: str, local_dir: str, artifact_path: str | None = None) -> None:
+        with _filing():
+            super().log_model_artifacts(model_id, local_dir, artifact_path)
+
+
+@contextmanager
+def _filing() -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, OSError):
+        raise
+    except ImportError as problem:
+        package = (problem.name or "").split(".")[0]
+        raise FilingError(f"it keeps files where the package {package} is needed: install it", away=False) from None
+    except Exception as problem:
+        if type(problem).__module__ == "builtins":  # a mistake of ours
+            raise
+        text = f"{type(problem).__name__}: {problem}"
+        raise FilingError(text, away=_PASSING.search(text) is not None) from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """An MLflow store that has answered."""
@@ -52,6 +109,27 @@ class Connection:
     def local(self) -> bool:
         """Whether this is a file of this machine rather than a server."""
         return self.artifacts is not None
+
+    def check_files(self, location: str) -> None:
+        """Make sure that a store of this machine finds the files that it keeps.
+
+        It names them by whole paths, so that none is found once the storage was moved: what is loaded then fails, and
+        what is written goes to the old place.
+
+        Args:
+            location: Of an experiment's files or a model's, as the store has it.
+
+        Raises:
+            SettingsError: If they are gone, although the store is there.
+        """
+        if self.artifacts is None or not location.startswith("file:"):
+            return
+        path = Path(url2pathname(urlsplit(location).path))
+        if not path.exists() and Path(url2pathname(urlsplit(self.artifacts).path)).exists():
+            raise SettingsError(
+                f"{self.shown} was given for tracking, whose files were in {path}, where there is nothing now; MLflow "
+                "names files by whole paths: move the storage back to where it was, or make a link to it there"
+            )
 
     def refused(self, problem: Exception) -> SettingsError:
         """To be raised unchained: the problem's own text may hold the URI as given, with its password."""
@@ -128,6 +206,8 @@ def quiet() -> Iterator[None]:
 
 def unreachable(problem: Exception) -> bool:
     """Whether a call failed because the store is away or busy for now, rather than refused it."""
+    if isinstance(problem, FilingError):
+        return problem.away
     if isinstance(problem, requests.HTTPError) and problem.response is not None:
         return int(problem.response.status_code) >= 500  # its own fault, not ours
     if isinstance(problem, requests.RequestException):
@@ -143,7 +223,10 @@ def unreachable(problem: Exception) -> bool:
 
 
 def _open_sqlite(uri: str, shown: str) -> Connection:
-    name = sqlalchemy.make_url(uri).database
+    try:
+        name = sqlalchemy.make_url(uri).database
+    except SQLAlchemyError:
+        name = None
     if not name or name == ":memory:":
         raise SettingsError(f"tracking URI '{shown}' given; expected a file, as sqlite:///runs/mlflow/mlflow.db")
     path = Path(name).absolute()
@@ -153,7 +236,7 @@ def _open_sqlite(uri: str, shown: str) -> Connection:
         with locked(path), quiet():
             with closing(sqlite3.connect(path, timeout=30)) as database:
                 database.execute("PRAGMA journal_mode=WAL")
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client = _Client(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except (OSError, sqlite3.Error, SQLAlchemyError, MlflowException) as problem:
         raise SettingsError(
@@ -164,9 +247,13 @@ def _open_sqlite(uri: str, shown: str) -> Connection:
 
 
 def _probe_server(uri: str, shown: str) -> Connection:
-    if not urlsplit(uri).hostname:
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError:  # brackets that are left open
+        host = None
+    if not host:
         raise SettingsError(f"tracking URI '{shown}' given; expected http(s)://HOST:PORT; add the host")
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = _Client(tracking_uri=uri, registry_uri=uri)
     try:
         with _environment(_PROBE), _no_chatter():
             client.search_experiments(max_results=1)

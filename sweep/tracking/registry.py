@@ -31,12 +31,12 @@ class Promotion:
     Attributes:
         name: Of the registered model.
         version: That the alias points at now.
-        previous: That it pointed at before, with its tags; None if at none or at this one.
+        previous: That it pointed at before; None if at none or at this one.
     """
 
     name: str
     version: str
-    previous: tuple[str, Mapping[str, str]] | None
+    previous: str | None
 
 
 def tracked_model(connection: Connection, study: str, record: Mapping[str, Any], onnx: Path) -> LoggedModel:
@@ -49,7 +49,7 @@ def tracked_model(connection: Connection, study: str, record: Mapping[str, Any],
         onnx: The point's ONNX file; must be the one that was logged.
 
     Raises:
-        SettingsError: If the store does not hold the point whole.
+        SettingsError: If the store does not hold the point whole, or its files were moved away.
         ArtifactError: If the file is not the one that was logged.
     """
     client, point = connection.client, record["point"]
@@ -64,6 +64,7 @@ def tracked_model(connection: Connection, study: str, record: Mapping[str, Any],
             f"point {point} of study {study} is not in {connection.shown}; expected the store the study was tracked "
             "in; give its --tracking-uri, or run the study again to track it"
         )
+    connection.check_files(model.artifact_location)
     if model.tags.get(DIGEST) != digest(onnx):
         raise ArtifactError(
             f"{onnx} differs from the model tracked as point {point}; expected the same file; "
@@ -97,11 +98,8 @@ def register(
             before = client.get_registered_model(name).aliases.get(alias)
             if before is not None and str(before) == version:
                 return Promotion(name=name, version=version, previous=None)
-            previous = None
-            if before is not None:
-                previous = (str(before), dict(client.get_model_version(name, str(before)).tags))
             client.set_registered_model_alias(name, alias, version)
-            return Promotion(name=name, version=version, previous=previous)
+            return Promotion(name=name, version=version, previous=None if before is None else str(before))
     except (MlflowException, OSError) as problem:
         raise connection.refused(problem) from None
 

@@ -34,7 +34,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 KIND = "nasprune.kind"
 """Tag of a run: "study" or "trial"."""
-TABLE, NOTE = "front_table.json", "front_note.md"
+TABLE, NOTE, SETTINGS = "front_table.json", "front_note.md", "study.json"
 
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # which of its pages MLflow shows
 
@@ -72,6 +72,8 @@ class StudyRuns:
                 self.experiment = self._find_experiment(dataset)
                 self.study_run = self._find_or_make(study, {KIND: "study"}, None)
                 self._set_params(self.study_run, f"study {study}", texts(params))
+                # Before anything is trained: may and can files be moved to where the store keeps them?
+                self._client.log_dict(self.study_run, dict(params), SETTINGS)
                 for run in self._search({KIND: "trial"}):
                     known = self._trials.setdefault(run.data.tags[TRIAL], run.info.run_id)
                     if known != run.info.run_id and not _empty(run):
@@ -174,6 +176,7 @@ class StudyRuns:
                 f"experiment '{name}' is deleted in {self._connection.shown}; expected an active one; "
                 f"restore it with: mlflow experiments restore --experiment-id {found.experiment_id}"
             )
+        self._connection.check_files(found.artifact_location)
         return str(found.experiment_id)
 
     def _search(self, tags: Mapping[str, str], *, status: str | None = None) -> Iterator[Run]:

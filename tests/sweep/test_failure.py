@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayTaskError
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 
 from nasprune.errors import DataError
-from sweep.failure import Failure, last_failure
+from sweep.failure import OUT_OF_MEMORY, Failure, every_death_counted, last_failure
 
 
 @pytest.fixture
@@ -41,3 +43,54 @@ def test_the_last_failure_is_told_whatever_was_before(trial, before, error, expe
         trial.handle_error(before[0]())
     trial.handle_error(error())
     assert last_failure(trial) == expected
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What Tune is told of errors that its own manager of processes is given, as (error of an actor, error)."""
+    manager, errors = object.__new__(RayActorManager), []
+    manager._failed_actor_ids = set()
+    monkeypatch.setattr(manager, "_cleanup_actor", lambda tracked_actor: None)
+    actor = SimpleNamespace(actor_id=1, _on_error=lambda actor, error: errors.append(("process", error)))
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: errors.append(("task", error)))
+
+    def give(error: Exception) -> list[tuple[str, Exception]]:
+        manager._actor_task_failed(tracked_actor_task=task, exception=error)
+        return errors
+
+    return give
+
+
+def test_a_process_that_was_killed_for_memory_counts_as_dead_and_the_sweep_goes_on(trial, told):
+    error = OutOfMemoryError("Task was killed due to the node running low on memory.\nMemory on the node was 23 GB")
+    with every_death_counted():
+        errors = told(error)
+    assert [who for who, _ in errors] == ["process", "task"]
+    assert all(isinstance(each, RayActorError) for _, each in errors)
+    trial.handle_error(errors[-1][1])
+    assert last_failure(trial) == Failure(own=False, reason=OUT_OF_MEMORY)
+
+
+def test_any_other_death_keeps_what_ray_says_of_it(trial, told):
+    with every_death_counted():
+        (_, error), _ = told(ActorUnschedulableError("the node group is gone"))
+    trial.handle_error(error)
+    assert not last_failure(trial).own
+
+
+def test_what_a_trial_raises_is_no_death(told):
+    with every_death_counted():
+        errors = told(raised())
+    assert [who for who, _ in errors] == ["task"]
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_death(told):
+    with every_death_counted(), pytest.raises(RuntimeError):
+        told(KeyError("x"))
+
+
+def test_tune_is_left_as_it_was(told):
+    with every_death_counted():
+        pass
+    with pytest.raises(RuntimeError):
+        told(OutOfMemoryError("low on memory"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -180,30 +182,46 @@ def test_a_point_is_registered_once(run: Promote, storage: Path):
     assert (link["name"], str(link["version"])) == ("scenes-resnet10", "1")
 
 
-def test_the_printed_roll_back_rolls_back(run: Promote, storage: Path, verifier: Verifier, capfd):
+def rolled_back(out: str) -> None:
+    """Do what the last line printed says."""
+    words = shlex.split(out.strip().splitlines()[-1])
+    assert words[:4] == ["uv", "run", "python", "-c"]
+    with quiet():
+        exec(words[4])
+
+
+def test_the_printed_roll_back_rolls_back(run: Promote, storage: Path, capfd):
     run("--point", "t000-50pct", "--name", "my model")
     run("--point", "t001-25pct", "--name", "my model")
     assert registry(storage, "my model")[0] == {"champion": "2"}
     out = capfd.readouterr().out
     assert "roll back, to version 1 that was champion before:" in out
-    words = shlex.split(out.strip().splitlines()[-1])
-    assert words[:3] == ["uv", "run", "sweep/promote.py"]
-    promote.main(words[3:], verifier=verifier())
+    rolled_back(out)
     assert registry(storage, "my model") == ({"champion": "1"}, {1: "t000-50pct", 2: "t001-25pct"})
 
 
 def test_a_version_of_other_origin_can_be_rolled_back_to(run: Promote, storage: Path, tmp_path: Path, capfd):
+    """Another storage's, of the same study and point by name, or one that this project did not make."""
     client = MlflowClient(default_uri(storage))
     with quiet():
         client.create_registered_model("scenes-resnet10")
-        client.create_model_version("scenes-resnet10", source=str(tmp_path))
+        client.create_model_version("scenes-resnet10", source=str(tmp_path), tags={"study": "s", "point": "t001-25pct"})
         client.set_registered_model_alias("scenes-resnet10", "champion", "1")
     run("--point", "t001-25pct")
-    command = shlex.split(capfd.readouterr().out.strip().splitlines()[-1])
-    assert command[:2] == ["python", "-c"]
+    rolled_back(capfd.readouterr().out)
     with quiet():
-        exec(command[2])
         assert client.get_model_version_by_alias("scenes-resnet10", "champion").version in (1, "1")
+
+
+def test_a_storage_that_was_moved_is_not_promoted_from(run: Promote, storage: Path, study: Path):
+    """Its store names files by whole paths: the alias would point at a model that cannot be loaded."""
+    with closing(sqlite3.connect(storage / "mlflow" / "mlflow.db")) as database, database:
+        database.execute(
+            "UPDATE logged_models SET artifact_location = replace(artifact_location, 'file://', 'file:///was')"
+        )
+    with pytest.raises(SettingsError, match=r"where there is nothing now; .* move the storage back"):
+        run("--point", "t001-25pct")
+    assert registry(storage) == ({}, {})
 
 
 def test_a_kill_before_the_alias_moves_leaves_the_old_one(run: Promote, storage: Path, monkeypatch):
@@ -278,6 +296,8 @@ def test_a_point_that_is_not_tracked_is_refused_before_it_is_measured(run: Promo
         (["--min-accuracy", "93"], "93"),
         (["--min-accuracy", "high"], "invalid float value"),
         (["--point", "t009"], "t009"),
+        (["--max-macs-ratio", "0.3", "--by", "latency"], "--by latency given without --min-accuracy"),
+        (["--max-bytes", "1X"], "'1X' given; expected a number"),
         ([], "one of the arguments"),
         (["--point", "t001-25pct", "--min-accuracy", "0.5"], "not allowed with"),
         (["--point", "t001-25pct", "--alais", "x"], "unrecognized arguments: --alais"),

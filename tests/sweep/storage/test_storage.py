@@ -172,6 +172,24 @@ def test_a_point_that_is_there_stays_and_replaces_any_other_of_its_name(node: No
     assert json.loads((two.root / name / RECORD).read_text())["accuracy"] == 0.5
 
 
+@pytest.mark.parametrize("fetch", ["fetch_folder", "fetch_folders"])
+def test_what_was_added_to_a_folder_reaches_those_who_have_it(node: Node, monkeypatch, fetch):
+    """Files for the board are made at the end, by one machine; their report says that all of them are there."""
+    one, other = node("one"), node("other")
+    for file in ("model.onnx", RECORD):
+        write(one, f"s/points/p/{file}")
+    one.store_folder("s/points/p")
+    assert other.fetch_folder("s/points/p")
+    for file in ("board.json", "board.onnx"):
+        one.store_path(write(one, f"s/points/p/{file}", "measured"))
+    came = []
+    get = Bucket._get
+    monkeypatch.setattr(Bucket, "_get", lambda self, name, path: (came.append(Path(name).name), get(self, name, path)))
+    getattr(other, fetch)({"fetch_folder": "s/points/p", "fetch_folders": "s/points"}[fetch])
+    assert came == ["board.onnx", "board.json"], "only what is new, and the report last"
+    assert (other.root / "s/points/p/board.json").read_text() == "measured"
+
+
 def test_all_points_come_at_once_and_only_whole_ones(node: Node):
     one, two = node("one"), node("two")
     for trial in range(20):

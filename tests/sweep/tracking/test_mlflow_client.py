@@ -31,7 +31,18 @@ def test_the_store_is_quiet_when_made_and_writes_ahead(tmp_path: Path, capfd):
 
 @pytest.mark.parametrize(
     "uri",
-    ["postgresql://user:secret@db/mlflow", "databricks", "runs", "file:///runs", "sqlite://", "http://"],
+    [
+        "postgresql://user:secret@db/mlflow",
+        "databricks",
+        "runs",
+        "file:///runs",
+        "sqlite://",
+        "sqlite:runs.db",
+        "sqlite:",
+        "http://",
+        "http://[",
+        "http://user:secret@[",
+    ],
 )
 def test_uris_of_other_kinds_are_refused(tmp_path: Path, uri: str):
     with pytest.raises(SettingsError, match=r"tracking URI .* given; expected") as caught:

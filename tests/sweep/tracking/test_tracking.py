@@ -63,6 +63,7 @@ def test_a_trials_run_hangs_below_its_studys_and_holds_the_points_figures(make: 
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
         "front.html",
         "front_table.json",
+        "study.json",
     }
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.exceptions
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -19,7 +20,7 @@ from nasprune.errors import SettingsError
 from sweep.tracking import delivery, mlflow_client
 from sweep.tracking import tracker as tracking
 from sweep.tracking.logged_models import find_model
-from sweep.tracking.mlflow_client import default_uri, quiet
+from sweep.tracking.mlflow_client import connect, default_uri, quiet
 from sweep.tracking.tracker import Tracker
 from sweep.tracking.writer import Writer
 from tests.servers import Gate, Server
@@ -82,7 +83,9 @@ def test_only_the_newest_front_is_shown_and_every_count_is_kept(make: Make, tmp_
     shown = []
     log_artifact = MlflowClient.log_artifact
     monkeypatch.setattr(
-        MlflowClient, "log_artifact", lambda self, run, path: (shown.append(path), log_artifact(self, run, path))
+        MlflowClient,
+        "log_artifact",
+        lambda self, run, path, *more: (shown.append(path), log_artifact(self, run, path, *more)),
     )
 
     def away(*_args, **_kwargs):
@@ -162,6 +165,43 @@ def test_a_refusal_reaches_a_call_that_says_something(make: Make, monkeypatch):
         for step in range(10**6):
             tracker.trial_metrics("t000", step, {"loss": 0.5})
             assert time.monotonic() < deadline
+
+
+def test_a_store_whose_files_go_where_a_package_lacks_says_so_before_any_training(make: Make, tmp_path: Path):
+    connect(None, tmp_path).client.create_experiment("scenes", "gs://bucket/mlflow")
+    with pytest.raises(SettingsError, match=r"it keeps files where the package google is needed: install it"):
+        make()
+
+
+def test_a_storage_that_was_moved_says_so_before_any_training(make: Make, storage: Path):
+    connect(None, storage).client.create_experiment("scenes", "file:///was/here/mlflow/artifacts")
+    (storage / "mlflow" / "artifacts").mkdir()
+    with pytest.raises(SettingsError, match=r"were in .was.here.mlflow.artifacts, where there is nothing now"):
+        make()
+
+
+def test_a_bucket_of_files_that_is_away_is_waited_for_and_one_that_refuses_is_told(
+    make: Make, tmp_path: Path, monkeypatch
+):
+    """What moves files for MLflow raises errors of its own, which are neither MLflow's nor of the system."""
+    tracker = make()
+    assert tracker.wait(60)
+    (tmp_path / "s" / "front.html").write_text("<p>front</p>")
+    problem: Exception = botocore.exceptions.EndpointConnectionError(endpoint_url="http://user:secret@s3")
+
+    def fail(*_args, **_kwargs):
+        raise problem
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", fail)
+        tracker.front(FRONT, files=[tmp_path / "s" / "front.html"], note="a front", hypervolume=0.7)
+        assert not tracker.wait(60)
+        problem = botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+        with pytest.raises(SettingsError, match="AccessDenied"):
+            tracker.wait(60)
+    again = make()
+    assert again.wait(60), "a session that finds the rights mended delivers it"
+    assert "front.html" in everything(MlflowClient(default_uri(tmp_path)))["runs"][again.run_id]["files"]
 
 
 def test_a_mistake_of_ours_is_not_lost_in_the_thread(make: Make, monkeypatch):
