@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from nasprune.commandline import OneLineParser, in_one_line
 from nasprune.cost import per_group
-from nasprune.errors import ArtifactError, NaspruneError, SettingsError
+from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import write_json
 from nasprune.layer_timing import RUNTIMES, Runtime, outputs_a_group, time_layer
 from nasprune.networks import NetworkSettings, build, couple
@@ -249,34 +250,34 @@ def _say(text: str) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nasprune.latency", description="Measure a network's layers on this machine."
+    parser = OneLineParser(
+        prog="python -m nasprune.latency",
+        description="Measure a network's layers on this machine, for --cost latency.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--network", required=True)
-    parser.add_argument("--head", default="original")
-    parser.add_argument("--classes", type=int, required=True)
-    parser.add_argument("--image-size", type=int, required=True)
-    parser.add_argument("--bands", type=int, default=3, help="how many")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--network", required=True, help="as of sweep/run.py")
+    parser.add_argument("--head", default="original", help="original, or pooled for VGG without its linear layers")
+    parser.add_argument("--classes", type=int, required=True, metavar="N", help="classes of the data set")
+    parser.add_argument("--image-size", type=int, required=True, metavar="N", help="side of the images in pixels")
+    parser.add_argument("--bands", type=int, default=3, metavar="N", help="how many bands images have")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime", help="what runs the layers, in float32")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the runtime")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, for --latency-table")
     given = parser.parse_args()
-    try:
-        settings = NetworkSettings(
-            network=given.network, head=given.head, classes=given.classes, image_size=given.image_size,
-            bands=given.bands,
-        )  # fmt: skip
-        coupling = couple(build(settings), settings)
-        table = measure(
-            coupling, given.runtime, threads=given.threads, report=lambda text: sys.stderr.write(f"{text}\n")
-        )
-        table.write(given.out)
-    except NaspruneError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
+    if given.threads < 1:
+        raise SettingsError(f"threads {given.threads} given; expected at least 1")
+    if given.out.is_dir() or not given.out.absolute().parent.is_dir():
+        raise SettingsError(f"out {given.out} given; expected a file in a folder that exists")
+    settings = NetworkSettings(
+        network=given.network, head=given.head, classes=given.classes, image_size=given.image_size,
+        bands=given.bands,
+    )  # fmt: skip
+    coupling = couple(build(settings), settings)
+    table = measure(coupling, given.runtime, threads=given.threads, report=_say)
+    table.write(given.out)
     sys.stdout.write(f"{given.out}: {1e3 * latency_cost(coupling, table).full:.2f} ms an image, summed over layers\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -8,7 +8,6 @@ images: what ONNX Runtime, TensorRT, OpenVINO and Vitis AI all take.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import statistics
@@ -22,9 +21,10 @@ import numpy as np
 import torch
 
 from nasprune.artifact import Artifact, load_data, read_artifact
+from nasprune.commandline import OneLineParser, in_one_line
 from nasprune.data import Batches
 from nasprune.data.statistics import Statistics
-from nasprune.errors import ArtifactError, NaspruneError
+from nasprune.errors import ArtifactError
 from nasprune.export import export_onnx
 from nasprune.files import write_json
 from nasprune.provenance import machine
@@ -190,25 +190,21 @@ def _pixels(data: SceneData, part: Any) -> Batches:  # noqa: ANN401 (a literal o
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m nasprune.shipping", description="Write a point's files for the target board, and measure them."
     )
-    parser.add_argument("point", type=Path)
+    parser.add_argument("point", type=Path, help="a point's folder: <storage>/<study>/points/<point>")
     parser.add_argument(
         "--data-dir", type=Path, required=True, help="where packed data sets are: <storage>/shared/data"
     )
     parser.add_argument("--out", type=Path, help="where the files go (default: beside the point's own)")
     given = parser.parse_args()
-    try:
-        artifact = read_artifact(given.point)
-        data = load_data(artifact.record, given.data_dir)
-        measured = ship(artifact, data, given.out or given.point)
-    except NaspruneError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
+    artifact = read_artifact(given.point)
+    data = load_data(artifact.record, given.data_dir)
+    measured = ship(artifact, data, given.out or given.point)
     sys.stdout.write(json.dumps({name: asdict(each) for name, each in measured.items()}, indent=1) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

@@ -6,7 +6,6 @@ Runtime (both in 0..1), and `images`, how many were tested.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 import torch
 
 from nasprune.artifact import load_data, read_artifact
+from nasprune.commandline import OneLineParser, in_one_line
 from nasprune.data.batches import Batches
 from nasprune.data.statistics import Statistics
-from nasprune.errors import ArtifactError, NaspruneError
+from nasprune.errors import ArtifactError
 from nasprune.record import ONNX
 from nasprune.runtime import check_onnx, evaluate_onnx
 from nasprune.training import evaluate
@@ -53,18 +53,13 @@ def verify(directory: Path, data_directory: Path) -> dict[str, Any]:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m nasprune.verify", description="Measure a stored point again.")
+    parser = OneLineParser(prog="python -m nasprune.verify", description="Measure a stored point again.")
     parser.add_argument("point", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True)
     arguments = parser.parse_args()
-    try:
-        measured = verify(arguments.point, arguments.data_dir)
-    except NaspruneError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    sys.stdout.write(json.dumps(measured) + "\n")
+    sys.stdout.write(json.dumps(verify(arguments.point, arguments.data_dir)) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

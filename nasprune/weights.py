@@ -27,6 +27,19 @@ _REPOSITORIES = {name: f"timm/{name}.tv_in1k" for name in ("resnet18", "resnet34
 _VGG_HEAD = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
 
 
+def check_published(network: str) -> None:
+    """Make sure that there are ImageNet weights for a network.
+
+    Raises:
+        SettingsError: if not.
+    """
+    if network not in _REPOSITORIES:
+        raise SettingsError(
+            f"weights 'imagenet' given for {network}; expected scratch, a safetensors file, or a network that they are "
+            f"published for: {', '.join(_REPOSITORIES)}"
+        )
+
+
 def load_initial_weights(network: nn.Module, name: str, source: str, *, endpoint: str | None = None) -> None:
     """Load `source` into `network` in place; "scratch" leaves it as it was built.
 
@@ -80,8 +93,7 @@ def _head(own: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def _download(name: str, endpoint: str | None) -> Path:
-    if name not in _REPOSITORIES:
-        raise SettingsError(f"weights 'imagenet' given, but none are published for {name}; use scratch or a file")
+    check_published(name)
     try:
         return Path(hf_hub_download(_REPOSITORIES[name], "model.safetensors", endpoint=endpoint, token=False))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nasprune.errors import NaspruneError, SettingsError
+from nasprune.commandline import OneLineParser, in_one_line
+from nasprune.errors import SettingsError
 from sweep import environment
 from sweep.cluster.ray_cluster import prepare_environment
 from sweep.settings import StudySettings, fields
 from sweep.storage.address import check_address, is_address
 
 if TYPE_CHECKING:
+    import argparse
     import dataclasses
     from collections.abc import Callable, Sequence
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong flag as every other error is reported."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        raise SettingsError(f"{message}; see --help")
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +74,8 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
     )
     parser.add_argument("--settings", type=Path, metavar="FILE.toml", help="the same settings, as a file")
     for setting in fields():
-        default = setting.default
+        default, kind = setting.default, str(setting.type)
+        word = "N" if kind.startswith("int") else "X" if kind.startswith("float") else None
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         text = setting.metadata["help"]
         variable = environment.variable_of(setting.name)
@@ -90,7 +84,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
             default=None,
-            metavar=setting.name.split("_")[-1].upper(),
+            metavar=word or setting.name.split("_")[-1].upper(),
             help=(text if shown in (None, "") else f"{text} (default: {shown})").replace("%", "%%"),
         )
     given = vars(parser.parse_args(arguments))
@@ -110,7 +104,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     known = {setting.name for setting in fields()}
     for key in values:
         if key not in known:
-            raise SettingsError(f"settings file {path} has '{key}'; expected only {', '.join(sorted(known))}")
+            meant = key.replace("-", "_")
+            hint = f"write {meant}" if meant in known else f"expected only {', '.join(sorted(known))}"
+            raise SettingsError(f"settings file {path} has '{key}'; {hint}")
     return values
 
 
@@ -130,7 +126,7 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
             return float(value)
         return Path(str(value)) if kind.startswith("Path") else str(value)
     except (TypeError, ValueError) as error:
-        words = {"int": "a whole number", "float": "a number", "tuple": "comma-separated values"}
+        words = {"int": "a whole number", "float": "a number", "tuple": "comma-separated numbers"}
         expected = next(word for start, word in words.items() if kind.startswith(start))
         name = setting.name.replace("_", "-")
         raise SettingsError(f"{name} '{value}' given; expected {expected}") from error
@@ -139,12 +135,4 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
 def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a command's main function on the process's arguments; a NaspruneError becomes one line and exit code 2."""
     prepare_environment()
-    try:
-        code = main(sys.argv[1:])
-    except NaspruneError as error:
-        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
-        code = 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        code = 130
-    sys.exit(code)
+    sys.exit(in_one_line(lambda: main(sys.argv[1:])))

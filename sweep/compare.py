@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
+from nasprune.commandline import OneLineParser
 from nasprune.errors import SettingsError
 from nasprune.files import locked, plain, write_bytes, write_json
 from sweep.across import by_dataset, comparable, front_across, read_fronts
-from sweep.commandline import OneLineParser, add_places, command, name_places, settle_places
+from sweep.commandline import add_places, command, name_places, settle_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         if left.browse:
             lines.insert(1, f"browse:  {left.browse}")
         for line in lines:
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

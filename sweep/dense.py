@@ -89,6 +89,7 @@ def _make_dense(settings: StudySettings, key: str, images: Packed, weights: str,
         obtain_dense(storage.root / DENSE, how, data, compute, report, storage.store_path)
         storage.store_folder(name)
         storage.remove(f"{name}.checkpoints")
+        storage.fetch_folder(name)  # another driver's, if it was first: one dense network for all
     dense, asked = read_artifact(storage.root / name), settings.descent_settings({})
     path = storage.root / ANSWERS / answers_name(key, asked)
     if not storage.fetch_file(storage.name_of(path)):

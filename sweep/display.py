@@ -82,7 +82,7 @@ class Display:
     def say(self, line: str) -> None:
         """A line that stays."""
         self._said = self._clock()
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def dense(self, progress: Progress) -> None:
         """The dense network has finished an epoch, or told what it says of one more view of each training image."""

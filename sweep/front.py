@@ -111,7 +111,7 @@ def choose(
         SettingsError: not exactly one was given, it is out of range, or no point fits; the message then names
             the nearest that there is.
     """
-    asked = {f"a {cost.name} of at most": at_most, "a least accuracy of": min_accuracy, "the name": point}
+    asked = {f"a {cost.name} of at most": at_most, "min_accuracy": min_accuracy, "point": point}
     given = [f"{name} {value!r}" for name, value in asked.items() if value is not None]
     if len(given) != 1:
         raise SettingsError(

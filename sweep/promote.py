@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
+from nasprune.commandline import OneLineParser
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import plain
 from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
-from sweep.commandline import OneLineParser, add_places, command, settle_places
+from sweep.commandline import add_places, command, settle_places
 from sweep.front import MACS, MACS_SHARE, Cost, choose
 
 if TYPE_CHECKING:

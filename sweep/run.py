@@ -44,16 +44,16 @@ def main(arguments: Sequence[str]) -> int:
     console.print(table(outcome.front))
     hint = tracker.browse_hint()
     page = settings.place().where(f"{settings.study}/front.html")
-    console.print(f"\nfront:   {page}", highlight=False, soft_wrap=True)
+    console.print(f"\nfront:   {page}", highlight=False, markup=False, soft_wrap=True)
     if hint.command:
-        console.print(f"browse:  {hint.command}", highlight=False, soft_wrap=True)
-    console.print(f"trials:  {hint.link}", highlight=False, soft_wrap=True)
-    console.print(f"study:   {hint.front}", highlight=False, soft_wrap=True)
+        console.print(f"browse:  {hint.command}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"trials:  {hint.link}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"study:   {hint.front}", highlight=False, markup=False, soft_wrap=True)
     promote = promote_command(settings, outcome.front)
-    console.print(f"promote: {promote}", highlight=False, soft_wrap=True)
+    console.print(f"promote: {promote}", highlight=False, markup=False, soft_wrap=True)
     dataset = dataset_line(settings)
     if dataset:
-        console.print(f"\n{dataset}", highlight=False, soft_wrap=True)
+        console.print(f"\n{dataset}", highlight=False, markup=False, soft_wrap=True)
     if outcome.stopped:
         console.print(f"{outcome.stopped} of {settings.trials} trials were stopped early; their points stay")
     if outcome.unfinished:

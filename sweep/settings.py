@@ -20,7 +20,7 @@ from nasprune.files import plain
 from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
-from nasprune.weights import IMAGENET, SCRATCH
+from nasprune.weights import IMAGENET, SCRATCH, check_published
 from sweep.given import augmentation_given, search_given, shown
 from sweep.space import SPACES, SearchSpace
 from sweep.storage.address import check_address, is_address
@@ -72,7 +72,7 @@ class StudySettings:
     augmentation: tuple[str, ...] = field(
         default=(),
         metadata=_help(
-            "changes to that of training images, comma-separated KEY=VALUE, as flips=no,transposes=no for scenes that "
+            "augmentation of training images, comma-separated KEY=VALUE, as flips=no,transposes=no for scenes that "
             f"have an up; by default {shown(Augmentation())}"
         ),
     )
@@ -95,7 +95,9 @@ class StudySettings:
         default=None,
         metadata=_help("times from python -m nasprune.latency on the target machine (default: measured here)"),
     )
-    round_to: int = field(default=1, metadata=_help("widths are multiples of it, or whole; 8 suits most targets"))
+    round_to: int = field(
+        default=1, metadata=_help("make widths multiples of this, or leave them whole; 8 suits most targets")
+    )
     mode: str = field(
         default="descent",
         metadata=_help("descent (a trial visits all budgets), or target (a trial is one search for one budget)"),
@@ -103,7 +105,7 @@ class StudySettings:
     trials: int = field(default=4, metadata=_help("how many trials in all", free=True))
     reduction_factor: float = field(
         default=1.0,
-        metadata=_help("after each budget only the best 1 in so many descents go on; 1 stops none"),
+        metadata=_help("after each budget only the best 1/X of the descents go on; 1 stops none"),
     )
     dense_epochs: int = field(default=16, metadata=_help("epochs of the dense network"))
     search_epochs: int = field(
@@ -113,8 +115,8 @@ class StudySettings:
     growth: float = field(
         default=DescentSettings.growth,
         metadata=_help(
-            "epochs of tuning at a budget b are multiplied by (1 / b) to this power, 0 to 1, those of search by 1 / b "
-            "to 1.5 times this power, at most 1"
+            "how much longer smaller networks are trained: at a budget b, epochs of tuning times (1 / b) ** growth, of "
+            "search times (1 / b) ** min(1, 1.5 growth); 0 to 1"
         ),
     )
     views: int = field(
@@ -179,6 +181,8 @@ class StudySettings:
             value = getattr(self, name)
             if value is not None and not value >= least:  # NaN is not either
                 raise SettingsError(f"{name.replace('_', '-')} {value} given; expected at least {least}")
+        if self.seed > _MOST_SEED:
+            raise SettingsError(f"seed {self.seed} given; expected at most {_MOST_SEED}")
         if self.mode not in ("descent", "target"):
             raise SettingsError(f"mode '{self.mode}' given; expected descent or target")
         if self.mode == "target" and self.trials < len(self.budgets):
@@ -206,6 +210,10 @@ class StudySettings:
             raise SettingsError(
                 f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0 to 1: a trial uses one GPU or a share of it"
             )
+        if self.device == "cuda" and self.gpus_per_trial == 0:
+            raise SettingsError("device cuda with gpus-per-trial 0 given; expected a share of a GPU, or --device cpu")
+        if self.device == "cpu" and self.gpus_per_trial:
+            raise SettingsError(f"device cpu with gpus-per-trial {self.gpus_per_trial:g} given; leave one of them out")
         self.data_settings()
         self.descent_settings({})
         different = 1 if self.mode == "descent" else len(self.budgets)
@@ -219,6 +227,8 @@ class StudySettings:
                 f"weights '{self.weights}' given; expected scratch, imagenet or a safetensors file that exists"
             )
         NetworkSettings(network=self.network, head=self.head, classes=2, image_size=self.image_size)
+        if self.weights == IMAGENET:
+            check_published(self.network)
 
     @property
     def table(self) -> Path:
@@ -350,6 +360,8 @@ class StudySettings:
         values = self.as_json()
         return {setting.name: values[setting.name] for setting in fields() if not setting.metadata["free"]}
 
+
+_MOST_SEED = 2**32 - 1  # NumPy's, and small enough for torch once epochs are counted in
 
 _LEAST: dict[str, float] = {
     "trials": 1,

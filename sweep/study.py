@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasprune.costing import cost_of
+from nasprune.errors import SettingsError
 from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
@@ -29,7 +30,7 @@ from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import OUTBOX, Status, Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -72,7 +73,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     connect(settings.tracking_uri, settings.root)
     data = load_images(settings)
     check_same_images(settings, data.store.data_hash)
-    table = _check_budgets(settings, data)
+    table = _check_budgets(settings, data, lambda text: console.print(text, highlight=False, markup=False))
     bands = "" if settings.bands == "rgb" else f", {data.bands} bands"
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px{bands}"
     display = Display(console, title, trials=settings.trials, work=settings.work())
@@ -217,8 +218,11 @@ def _run(
     return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=unfinished)
 
 
-def _check_budgets(settings: StudySettings, data: SceneData) -> LatencyTable | None:
-    """Check that every budget can be reached; gives the table of times that a cost of latency goes by."""
+def _check_budgets(settings: StudySettings, data: SceneData, say: Callable[[str], object]) -> LatencyTable | None:
+    """Check that every budget can be reached; gives the table of times that a cost of latency goes by.
+
+    Where it is measured here, `say` is told of each kind of layer.
+    """
     how = settings.descent_settings({})
     network_settings = settings.dense_settings(len(data.classes), data.bands).network
     network = build(network_settings)
@@ -226,7 +230,12 @@ def _check_budgets(settings: StudySettings, data: SceneData) -> LatencyTable | N
     table = None
     if how.cost == "latency":
         kept = settings.latency_table or (settings.table if settings.table.exists() else None)
-        table = measure(coupling) if kept is None else read_table(kept)
+        table = measure(coupling, report=say) if kept is None else read_table(kept)
+        if settings.table.exists() and table != read_table(settings.table):
+            raise SettingsError(
+                f"latency-table {kept} given, whose times are not those that study '{settings.study}' was started "
+                f"with, which are in {settings.table}; give that file, or another --study"
+            )
     cost = cost_of(how.cost, coupling, network, table)
     for budget in settings.budgets:
         check_budget(budget, cost, block_sizes(coupling, how.round_to))

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from nasprune import latency
+from nasprune.commandline import in_one_line
 from nasprune.costing import cost_of
 from nasprune.coupling import find_coupling
 from nasprune.errors import ArtifactError, SettingsError
@@ -106,3 +108,19 @@ def test_command_measures_a_network(tmp_path):
     assert bad.returncode == 2
     assert bad.stderr.startswith("error: network 'resnet99' given")
     assert "Traceback" not in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--threads", "0"], "threads 0 given; expected at least 1"),
+        (["--out", "/nowhere/board.json"], "out /nowhere/board.json given; expected a file in a folder that exists"),
+        (["--classes", "many"], "argument --classes: invalid int value: 'many'; see --help"),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_anything_is_measured(tmp_path, monkeypatch, capsys, flags, message):
+    monkeypatch.setattr(latency, "measure", lambda *_, **__: pytest.fail("it was measured"))
+    given = ["--network", "resnet10", "--classes", "3", "--image-size", "32", "--out", str(tmp_path / "t.json"), *flags]
+    monkeypatch.setattr(sys, "argv", ["latency", *given])
+    assert in_one_line(latency.main) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"

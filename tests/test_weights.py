@@ -110,7 +110,7 @@ def test_a_pickle_is_refused(tmp_path):
 
 
 def test_no_imagenet_weights_for_a_network_of_ours():
-    with pytest.raises(SettingsError, match="none are published for resnet10"):
+    with pytest.raises(SettingsError, match=r"given for resnet10; expected .* published for: resnet18"):
         load_initial_weights(
             build(NetworkSettings(network="resnet10", classes=5, image_size=32)), "resnet10", "imagenet"
         )

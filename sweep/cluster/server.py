@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from nasprune.commandline import OneLineParser
 from nasprune.errors import SettingsError
+from nasprune.files import reason
 from sweep.cluster.launched import answers, cluster_address
-from sweep.commandline import OneLineParser, command
+from sweep.commandline import command
 from sweep.environment import STORAGE, TRACKING_URI
 
 if TYPE_CHECKING:
@@ -40,7 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     """Return once a server answers; with `--foreground`, once Ray is gone."""
     given = _parse(arguments)
     port = _port(given.uri)
-    given.database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        given.database.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"database {given.database} given; expected a file in a folder that can be made ({reason(error)})"
+        ) from error
     if not given.foreground:
         return _detach(arguments, port, given.database.with_suffix(".log"))
     lock = FileLock(given.database.with_suffix(".lock"), timeout=_BEGIN)
@@ -99,10 +106,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _port(uri: str) -> int:
     """The port of a URI of this machine's loopback address."""
-    parts = urlsplit(uri)
-    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or not parts.port:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port if parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost") else None
+    except ValueError:  # a port that is none
+        port = None
+    if not port:
         raise SettingsError(f"tracking URI '{uri}' given; the head's own server expects http://127.0.0.1:PORT")
-    return parts.port
+    return port
 
 
 def _mlflow(database: Path, artifacts: str, port: int) -> list[str]:

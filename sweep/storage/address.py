@@ -12,13 +12,17 @@ def is_address(given: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", given) is not None
 
 
+_SECRET = re.compile(r"([?&][^=&]*(?:secret|password|token|account_key)[^=&]*=)[^&]*", re.IGNORECASE)
+"""An option of an address that pyarrow takes a key from."""
+
+
 def check_address(given: str) -> None:
-    """Refuse an address that holds a password: it would be kept with every point.
+    """Refuse an address that holds a password or a key: it would be kept with every point.
 
     Raises:
         SettingsError: without the password.
     """
-    if is_address(given) and re.search(r"//[^?]*:[^?]*@", given):
+    if is_address(given) and (re.search(r"//[^?]*:[^?]*@", given) or _SECRET.search(given)):
         raise SettingsError(
             f"storage '{shown(given)}' given with a password in it; expected an address without, and the credentials "
             "in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -26,8 +30,11 @@ def check_address(given: str) -> None:
 
 
 def shown(given: str) -> str:
-    """The storage for messages: no user, no password."""
-    return re.sub(r"//[^?]*@", "//", given)
+    """The storage for messages: no user, no password, no key."""
+    text = _SECRET.sub(r"\1...", given)
+    if text.startswith("abfs"):  # there a container stands before the @
+        return re.sub(r"//([^/?:@]*):[^?]*@", r"//\1@", text)
+    return re.sub(r"//[^?]*@", "//", text)
 
 
 def said(error: BaseException | str) -> str:
@@ -42,7 +49,7 @@ def refusal(address: str, error: BaseException) -> str:
     text = said(error)
     given = f"storage '{address}' given"
     if "Unrecognized filesystem" in text:
-        return f"{given}; expected a folder, or an address that pyarrow knows: s3://, gs://, abfs:// or file://"
+        return f"{given}; expected a folder, or an address that pyarrow knows: s3://, gs:// or file://"
     if "NO_SUCH_BUCKET" in text or "ot found" in text:
         return f"{given}, but there is no such bucket; create it first, or mend the address"
     if any(word in text for word in ("DENIED", "ACCESS_KEY", "SIGNATURE", "FORBIDDEN", "redential", "TOKEN", "403")):

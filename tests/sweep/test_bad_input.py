@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasprune.latency import LatencyTable
 from sweep.commandline import command
 from sweep.run import main
 
@@ -58,7 +60,12 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
     [
         (("--budgets", "0"), "budgets '0' given"),
         (("--budgets", "2"), "budgets '2' given"),
-        (("--budgets", "0.5,half"), "expected comma-separated values"),
+        (("--budgets", "0.5,half"), "expected comma-separated numbers"),
+        (("--weights", "imagenet"), "weights 'imagenet' given for resnet10; expected scratch"),
+        (("--seed", "4294967296"), "seed 4294967296 given; expected at most 4294967295"),
+        (("--device", "cuda", "--gpus-per-trial", "0"), "device cuda with gpus-per-trial 0 given"),
+        (("--device", "cpu", "--gpus-per-trial", "0.5"), "device cpu with gpus-per-trial 0.5 given"),
+        (("--storage", "s3://bucket/x?client_secret=hush"), "s3://bucket/x?client_secret=...' given with a password"),
         (("--budgets", "0.5,0.5"), "expected each one once"),
         (("--budgets", "0.0001"), "budget 0.0001 given, but the least of every group"),
         (("--network", "resnet99"), "network 'resnet99' given; expected resnet10, a class"),
@@ -215,6 +222,24 @@ def test_resumed_with_other_settings(capsys, monkeypatch, tmp_path):
     )  # fmt: skip
     assert "was started with tune-epochs 4, now 7 is given" in line
     assert [path.name for path in study.iterdir()] == ["settings.json"]
+
+
+def test_resumed_with_other_times_in_the_same_latency_table(capsys, monkeypatch, tmp_path):
+    """Budgets would mean something else for the trials to come."""
+    from sweep.commandline import parse_settings
+
+    table = tmp_path / "board.json"
+    given = ["--scenes-per-class", "10", "--cost", "latency", "--latency-table", str(table)]
+    times = LatencyTable(runtime="onnxruntime", threads=1, machine="the board", layers={})
+    times.write(table)
+    study = tmp_path / "other" / "scenes-resnet10"
+    study.mkdir(parents=True)
+    kept = parse_settings([*given, "--storage", str(study.parent)]).resolved()
+    (study / "settings.json").write_text(json.dumps(kept.as_json()))
+    times.write(kept.table)
+    dataclasses.replace(times, machine="another board").write(table)
+    line = refused(capsys, monkeypatch, tmp_path, *given, "--storage", str(study.parent))
+    assert f"latency-table {table} given, whose times are not those that study 'scenes-resnet10' was started" in line
 
 
 @pytest.mark.parametrize(

@@ -205,3 +205,10 @@ def test_cluster_that_does_not_answer_is_one_line(address, monkeypatch, tmp_path
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: RAY_ADDRESS '{address}' given; expected a Ray cluster that answers")
+
+
+def test_a_key_of_a_settings_file_written_as_the_flag_is_told_how_to_write_it(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text("dense-epochs = 3\n")
+    with pytest.raises(SettingsError, match="has 'dense-epochs'; write dense_epochs"):
+        parse_settings(["--settings", str(path)])

@@ -111,3 +111,11 @@ def test_a_study_without_a_terminal_is_never_silent_for_long():
     )
     assert trials[0].endswith(" h left)")
     assert len(trials) < 60  # 14 hours
+
+
+def test_what_is_told_is_shown_as_it_is_brackets_and_all():
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    display = Display(console, "study", trials=1, work=range(7))
+    reason = "[enforce fail at alloc.cpp:127] images [/data/x/y.png] cannot be read"
+    display.failed("t000", reason)
+    assert console.file.getvalue() == f"trial t000 failed: {reason}\n"

@@ -82,7 +82,10 @@ def test_artifacts_go_to_the_storage(monkeypatch):
         server._parse([])
 
 
-@pytest.mark.parametrize("uri", ["http://0.0.0.0:5000", "https://127.0.0.1:5000", "http://127.0.0.1", "sqlite:///x"])
+@pytest.mark.parametrize(
+    "uri",
+    ["http://0.0.0.0:5000", "https://127.0.0.1:5000", "http://127.0.0.1", "http://127.0.0.1:99999", "sqlite:///x"],
+)
 def test_only_this_machine_is_served(uri):
     with pytest.raises(SettingsError, match=r"expects http://127\.0\.0\.1:PORT"):
         server._port(uri)

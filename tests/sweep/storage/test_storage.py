@@ -9,11 +9,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+import sweep.dense
 from nasprune.data.store import check_contents
 from nasprune.errors import ArtifactError, DataError, SettingsError
 from nasprune.progress import Session, State
@@ -317,6 +319,14 @@ def test_a_password_in_an_address_is_refused_and_never_shown(given):
     assert "ret" not in str(caught.value).replace("SECRET", "")
     assert "key" not in shown(given)
     check_address("gs://anonymous@bucket/x")  # a name is no secret
+
+
+def test_two_containers_of_an_account_are_two_places():
+    assert shown("abfs://team-a@account/x") != shown("abfs://team-b@account/x")
+    assert shown("abfs://team:secret@account/x?account_key=hush&x=1") == "abfs://team@account/x?account_key=...&x=1"
+
+
+def test_what_is_no_secret_stays_in_an_address():
     check_address("runs/a:b@c")
 
 
@@ -384,6 +394,36 @@ def test_on_several_hosts_images_are_copied_from_a_shared_folder_too(tmp_path, m
         nodes = [{"NodeManagerAddress": host, "Alive": True} for host in hosts]
         monkeypatch.setattr("ray.nodes", lambda nodes=nodes: nodes)
         assert node_images(settings, packed).store.directory.is_relative_to(root)
+
+
+def test_of_two_dense_networks_that_were_made_at_once_all_use_the_first(address, tmp_path, monkeypatch):
+    """Two drivers on two machines may make the same one; each would answer and prune its own."""
+    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "mine"))
+    settings = parse_settings(["--storage", address, "--dense-epochs", "1"]).resolved()
+    used = []
+
+    def make(folder, *_given):
+        theirs = Path(tmp_path / "theirs")
+        with monkeypatch.context() as patch:
+            patch.setenv(storing.MIRRORS, str(theirs))
+            other = open_storage(address)
+            write(other, f"{sweep.dense.DENSE}/key/{RECORD}", "theirs")
+            other.store_folder(f"{sweep.dense.DENSE}/key")
+        write(settings.place(), f"{sweep.dense.DENSE}/key/{RECORD}", "mine")
+
+    class ReadError(Exception):
+        pass
+
+    def read(directory):
+        used.append((directory / RECORD).read_text())
+        raise ReadError
+
+    monkeypatch.setattr(sweep.dense, "node_images", lambda *_: SimpleNamespace(classes=("a", "b"), bands=3))
+    monkeypatch.setattr(sweep.dense, "obtain_dense", make)
+    monkeypatch.setattr(sweep.dense, "read_artifact", read)
+    with pytest.raises(ReadError):
+        sweep.dense._make_dense(settings, "key", None, "", 1, None)
+    assert used == ["theirs"]
 
 
 def test_initial_weights_reach_every_node(node: Node, address, tmp_path, monkeypatch):
