@@ -26,7 +26,7 @@ from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import write_json
 from nasprune.layer_timing import RUNTIMES, Runtime, outputs_a_group, time_layer
 from nasprune.networks import NetworkSettings, build, couple
-from nasprune.provenance import machine
+from nasprune.provenance import machine, processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,7 +117,8 @@ def measure(
         seconds = [[time_layer(layer, given, made, runtime, threads) for made in outputs] for given in inputs]
         layers[key] = {"inputs": inputs, "outputs": outputs, "seconds": _rising(seconds)}
         report(f"{number} of {len(widest)} kinds of layers: {key}")
-    return LatencyTable(runtime=runtime, threads=threads, machine=machine(), layers=layers)
+    where = processor() if runtime == "onnxruntime" else machine()
+    return LatencyTable(runtime=runtime, threads=threads, machine=where, layers=layers)
 
 
 def _grid(width: int, *, step: int = 1) -> list[int]:

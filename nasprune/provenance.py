@@ -32,9 +32,12 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
 
 
 def machine() -> str:
+    """The model of the GPU where there is one, else of the processor."""
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else processor()
+
+
+def processor() -> str:
     """The processor's model, as the system names it."""
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux

@@ -89,14 +89,28 @@ def board_figures(directory: Path) -> dict[str, float]:
     Raises:
         ArtifactError: if the report of them is damaged.
     """
+    return _read_report(directory)[0]
+
+
+def board_machine(directory: Path) -> str:
+    """The processor that the files for the board in a folder were measured on; "" where there are none.
+
+    Raises:
+        ArtifactError: if the report of them is damaged.
+    """
+    return _read_report(directory)[1]
+
+
+def _read_report(directory: Path) -> tuple[dict[str, float], str]:
     path = directory / BOARD_REPORT
     try:
         report = json.loads(path.read_text())
-        return {
+        figures = {
             f"{precision}_{key}": float(value) for precision in BOARD_FILES for key, value in report[precision].items()
         }
+        return figures, str(report["machine"])
     except FileNotFoundError:
-        return {}
+        return {}, ""
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(
             f"{path} is damaged ({error!r}); remove it, and run the study again to write it anew"

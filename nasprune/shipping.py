@@ -27,7 +27,7 @@ from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError
 from nasprune.export import export_onnx
 from nasprune.files import write_json
-from nasprune.provenance import machine
+from nasprune.provenance import processor
 from nasprune.record import BOARD_FILES, BOARD_REPORT, about
 from nasprune.runtime import onnx_session
 
@@ -95,7 +95,7 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
         ) from error
     measured = {precision: measure(path, artifact, data) for precision, path in paths.items()}
     write_json(
-        directory / BOARD_REPORT, {"machine": machine(), **{name: asdict(each) for name, each in measured.items()}}
+        directory / BOARD_REPORT, {"machine": processor(), **{name: asdict(each) for name, each in measured.items()}}
     )
     return measured
 

@@ -23,6 +23,8 @@ _IMAGES = {
     "seed": "another seed of the split",
 }
 """Settings of a study that say on which images its accuracies were measured, and what to call those that differ."""
+_DRAWN = ("fractions", "seed")
+"""Those that a split is drawn by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class StudyFront:
     @property
     def images(self) -> tuple[str, ...]:
         """Equal for studies that split the same images in the same way, of whatever size and bands."""
-        return tuple(json.dumps(self.settings[key]) for key in _IMAGES)
+        published = self.settings["split"] == "published"  # which is the same whatever the seed
+        return tuple(json.dumps(None if published and key in _DRAWN else self.settings[key]) for key in _IMAGES)
 
     @property
     def input(self) -> str:
@@ -78,7 +81,8 @@ def _read(storage: Storage, name: str) -> StudyFront:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"the front of study '{name}' in {storage} is damaged or of another version ({error!r}); run that study's "
-            "command again, which writes it anew, or name the others with --studies"
+            "command again, which writes it anew; sweep/compare.py takes others alone with --studies, "
+            "sweep/promote.py one with --study"
         ) from error
     return each
 
@@ -105,9 +109,11 @@ def comparable(studies: Sequence[StudyFront], *, like: str | None = None) -> tup
     chosen = next(of_like, None) or max(groups.values(), key=len)
     others = {}
     for each in studies:
-        pairs = zip(_IMAGES.values(), each.images, chosen[0].images, strict=True)
-        if differ := [name for name, its, theirs in pairs if its != theirs]:
-            others[each.study] = " and ".join(differ)
+        differ = [key for key, its, theirs in zip(_IMAGES, each.images, chosen[0].images, strict=True) if its != theirs]
+        if "split" in differ:  # then what they were drawn by says nothing
+            differ = [key for key in differ if key not in _DRAWN]
+        if differ:
+            others[each.study] = " and ".join(_IMAGES[key] for key in differ)
     return chosen, others
 
 

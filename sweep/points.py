@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasprune.confusion import class_results
-from nasprune.record import RECORD, board_figures, read_record
+from nasprune.record import RECORD, board_figures, board_machine, read_record
 from sweep.front import hypervolume, on_front
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class PointsFolder:
             self._trials[gone["trial"]].remove(gone)
             self._best = None
         for name in there:
-            self.add(name).update(board_figures(self._study / "points" / name))
+            self.add(name).update(_on_board(self._study / "points" / name))
 
     def add(self, name: str) -> dict[str, Any]:
         """The point of this name as the front object holds it, read if it is not known.
@@ -95,7 +95,7 @@ class PointsFolder:
         self.best()
         for point in self._order:
             point["run_id"] = run_ids.get(point["trial"])
-        dense = {key: self._dense.record[key] for key in _OF_DENSE} | board_figures(self._dense.directory)
+        dense = {key: self._dense.record[key] for key in _OF_DENSE} | _on_board(self._dense.directory)
         dense["by_class"] = _by_class(self._dense.record)
         points = [
             point | {"by_class": self._by_class[point["point"]]} if point["on_front"] else point
@@ -120,6 +120,12 @@ class PointsFolder:
     def __len__(self) -> int:
         """How many points are known."""
         return len(self._points)
+
+
+def _on_board(directory: Path) -> dict[str, Any]:
+    """What files for the board measure, and on which machine."""
+    figures = board_figures(directory)
+    return {**figures, "board_machine": board_machine(directory)} if figures else {}
 
 
 def _by_class(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,7 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
         for name in ("front.json", "settings.json"):
             storage.fetch_file(f"{given.study}/{name}")
         points = read_front(storage.root / given.study, storage)["points"]
+        sys.stdout.write(of_several_machines(points, cost))
         point = choose(points, cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
         return given.study, point
     for flag, value, instead in (
@@ -201,8 +202,20 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
     sys.stdout.writelines(f"not compared: {text}\n" for text in not_compared(left_out))
     across = front_across(same, left_out)
     cost = MACS if cost is MACS_SHARE else cost
+    sys.stdout.write(of_several_machines(across["points"], cost))
     point = choose(across["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy)
     return point["study"], point
+
+
+def of_several_machines(points: Sequence[Mapping[str, Any]], cost: Cost) -> str:
+    """A line to be told where the latencies that are chosen by are of several machines, else nothing."""
+    machines = sorted({str(point.get("board_machine")) for point in points if cost.key in point})
+    if not cost.key.endswith("latency_ms") or len(machines) < 2:
+        return ""
+    return (
+        f"these latencies were measured on several machines, which no choice makes up for: {'; '.join(machines)}; "
+        "python -m nasprune.shipping measures a point on another\n"
+    )
 
 
 def read_front(study: Path, storage: Storage) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from nasprune.data import DataSettings, EncodedImage, load
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings
-from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
+from nasprune.provenance import processor
+from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures, board_machine
 from nasprune.runtime import onnx_session
 from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
@@ -61,6 +62,7 @@ def test_float_file_is_the_network_and_int8_nearly(shipped):
     assert report.pop("machine")
     assert measured == report
     assert board_figures(folder)["int8_bytes"] == measured["int8"]["bytes"]
+    assert board_machine(folder) == processor()
     assert measured["float32"]["difference"] < 1e-4
     assert measured["float32"]["test_accuracy"] == pytest.approx(record["test_accuracy"])
     assert 1e-4 < measured["int8"]["difference"] < 0.5
@@ -86,7 +88,7 @@ def test_weights_are_quantised_for_each_channel(shipped):
 
 
 def test_figures_are_all_or_none(tmp_path):
-    assert board_figures(tmp_path) == {}
+    assert (board_figures(tmp_path), board_machine(tmp_path)) == ({}, "")
     (tmp_path / BOARD_REPORT).write_text('{"float32": {"bytes": 1}}')
     with pytest.raises(ArtifactError, match=BOARD_REPORT):
         board_figures(tmp_path)

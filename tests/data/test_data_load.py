@@ -168,3 +168,10 @@ def test_real_sets(real_data, packed, name, file, sizes, copies):
         assert x.shape[1:] == (3, 32, 32)
         assert x.isfinite().all()
         assert set(y.tolist()) <= set(range(len(data.classes)))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("my tiles", "my-tiles"), ("scenes", "scenes-folder"), ("ucm", "ucm-folder")]
+)
+def test_a_folder_of_any_images_is_never_taken_for_a_data_set_that_is_known(tmp_path, given, name):
+    assert DataSettings(dataset="folder", data=tmp_path / given).name == name

@@ -60,7 +60,8 @@ def test_studies_are_compared_if_they_split_the_same_images_alike():
     alike = study_front("other-size", 100, {0.5: 0.9}, image_size=128, bands="8,4,3")
     others = {
         "another seed of the split": {"seed": 1}, "other images": {"data_hash": "e" * 64},
-        "another split and other fractions": {"split": "published", "fractions": [0.5, 0.1, 0.4]},
+        "another split": {"split": "published", "fractions": [0.5, 0.1, 0.4]},
+        "other fractions and another seed of the split": {"seed": 1, "fractions": [0.5, 0.1, 0.4]},
     }  # fmt: skip
     strangers = [study_front(what, 100, {0.5: 0.99}, **changed) for what, changed in others.items()]
     same, left_out = comparable([strangers[0], LARGE, alike, *strangers[1:], SMALL])
@@ -68,6 +69,14 @@ def test_studies_are_compared_if_they_split_the_same_images_alike():
     assert left_out == {what: what for what in others}
     assert [each.input for each in same] == ["64 px", "128 px, bands 8,4,3", "64 px"]
     assert [each.study for each in comparable([LARGE, SMALL, strangers[1]], like="other images")[0]] == ["other images"]
+
+
+def test_a_published_split_is_the_same_whatever_would_draw_another():
+    published = [
+        study_front(f"s{seed}", 100, {0.5: 0.9}, split="published", seed=seed, fractions=[0.7, seed / 10, 0.2])
+        for seed in (0, 1)
+    ]
+    assert comparable(published) == (published, {})
 
 
 def test_studies_are_read_by_data_set(tmp_path):

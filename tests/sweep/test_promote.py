@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep import promote
+from sweep.front import MACS, Cost
 from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
 from sweep.tracking.writer import Writer
@@ -131,6 +132,16 @@ def test_the_chosen_point_is_verified_registered_and_named(run: Promote, storage
 def test_a_number_of_macs_may_have_a_unit(run: Promote, storage: Path, most, point):
     assert run("--max-macs", most) == 0
     assert set(registry(storage)[1].values()) == {point}
+
+
+def test_a_choice_by_latencies_of_several_machines_says_so():
+    latency = Cost(key="int8_latency_ms", name="int8 latency")
+    points = [{"int8_latency_ms": 1.0, "board_machine": "fast"}, {"int8_latency_ms": 2.0, "board_machine": "slow"}, {}]
+    told = promote.of_several_machines(points, latency)
+    assert "measured on several machines" in told
+    assert "fast; slow" in told
+    assert promote.of_several_machines(points[1:], latency) == ""
+    assert promote.of_several_machines(points, MACS) == ""
 
 
 def test_the_best_of_all_studies_of_a_data_set_can_be_promoted(study: Path, storage: Path, verifier: Verifier, capfd):
