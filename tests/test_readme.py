@@ -25,7 +25,7 @@ def test_a_network_of_ones_own_is_pruned(tmp_path, capsys):
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
     )  # fmt: skip
     loader = [(torch.randn(4, 4, 64, 64), torch.tensor([0, 1, 2, 0]))]
-    exec(BLOCKS[0], {"torch": torch, "network": network, "train_loader": loader, "validation_loader": loader})
+    exec(BLOCKS[0], {"network": network, "train_loader": loader, "validation_loader": loader})
     assert {path.name for path in tmp_path.glob("*.onnx")} == {f"pruned-{b}.onnx" for b in (0.5, 0.25, 0.1)}
     assert capsys.readouterr().out.count("of the MACs") == 3
 
@@ -33,7 +33,7 @@ def test_a_network_of_ones_own_is_pruned(tmp_path, capsys):
 def test_a_point_is_a_module_again(point, tmp_path, capsys):
     (tmp_path / "runs/ucm-resnet18/points").mkdir(parents=True)
     point.rename(tmp_path / "runs/ucm-resnet18/points/t000-10pct")
-    names = {"torch": torch}
+    names: dict = {}
     exec(BLOCKS[1], names)
     assert names["logits"].shape == (1, 3)
     assert "conv1" in capsys.readouterr().out
