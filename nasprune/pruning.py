@@ -18,6 +18,7 @@ from nasprune.errors import SettingsError
 from nasprune.lessons import AskedLessons
 from nasprune.progress import Progress, Session
 from nasprune.proof import proven
+from nasprune.state import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +107,9 @@ def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable
     """A hash of all that decides what becomes of a network but its images."""
     times = None if table is None else dataclasses.asdict(table)
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed]).encode())
-    for name, value in network.state_dict().items():
+    for name, value in tensors_of(network).items():
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -6,12 +6,17 @@ import json
 import pickle
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
-from nasprune.networks import NetworkSettings, build
+from nasprune.networks import NetworkSettings, build, couple
+from nasprune.proof import lively
 from nasprune.runtime import check_onnx, onnx_session
+from nasprune.surgery import derive
+from tests.conftest import record_of
 
 SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
 
@@ -76,6 +81,42 @@ def test_an_onnx_file_of_another_network_is_named(point, tmp_path):
 def test_an_onnx_file_says_what_it_takes_and_what_its_logits_are(point):
     said = onnx_session(point / "model.onnx").get_modelmeta().custom_metadata_map
     assert said == {"point": "p", "dataset": "folder", "input": "RGB in [0, 1]", "classes": '["a", "b", "c"]'}
+
+
+class Holding(nn.Module):
+    """Holds tensors that `state_dict` leaves out: buffers, one of them a number for each channel, and an attribute."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Linear(6, num_classes)
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("gain", torch.linspace(1, 2, 8).reshape(8, 1, 1), persistent=False)
+        self.deviation = torch.tensor([0.2, 0.3, 0.4]).reshape(3, 1, 1)
+
+    def forward(self, images):
+        images = (images - self.mean) / self.deviation
+        return self.last(self.second((self.first(images) * self.gain).relu()).relu().mean((2, 3)))
+
+
+def stored(folder, name):
+    """Every second channel of the network of that name, and what is read back once it was written."""
+    settings = NetworkSettings(network=f"tests.test_artifact:{name}", classes=3, image_size=16)
+    network = lively(build(settings, seed=1))
+    coupling = couple(network, settings)
+    kept = torch.arange(coupling.channels) % 2 == 1
+    derived = derive(network, coupling, kept)
+    write_artifact(folder / "p", derived, record_of(settings, coupling.widths(kept)), onnx=False)
+    return derived, read_artifact(folder / "p").network
+
+
+def alike(one, other):
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        return torch.equal(one(images), other(images))
+
+
+def test_a_network_comes_back_with_all_that_it_computes_with(tmp_path):
+    assert alike(*stored(tmp_path, "Holding"))
 
 
 def test_nothing_half_written_where_there_is_no_room(tmp_path):
