@@ -12,7 +12,7 @@ from torch import nn
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
-from nasprune.networks import NetworkSettings, build, couple
+from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.proof import lively
 from nasprune.runtime import check_onnx, onnx_session
 from nasprune.surgery import derive
@@ -117,6 +117,28 @@ def alike(one, other):
 
 def test_a_network_comes_back_with_all_that_it_computes_with(tmp_path):
     assert alike(*stored(tmp_path, "Holding"))
+
+
+class Tied(nn.Module):
+    """Has a module under two names, and one weight in two layers."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+        self.stem = self.backbone[0]
+        self.backbone[3].weight = self.backbone[2].weight
+        self.last = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.last(self.backbone[1:](self.stem(images)).relu().mean((2, 3)))
+
+
+def test_what_has_two_names_comes_back_as_one(tmp_path):
+    written, read = stored(tmp_path, "Tied")
+    assert alike(written, read)
+    assert read.stem is read.backbone[0]
+    assert read.backbone[2].weight is read.backbone[3].weight
+    assert count_parameters(read) == count_parameters(written)
 
 
 def test_nothing_half_written_where_there_is_no_room(tmp_path):
