@@ -50,7 +50,8 @@ def prune(
     """Prune a trained network to one budget after the other, each from the one before, with itself as teacher.
 
     Args:
-        network: Trained; left as it is.
+        network: Trained; left as it is. Layers that are frozen in it are trained here, since those that lose channels
+            must heal.
         example: An input like the images, (B, C, H, W) with B at least 2; its values do not matter.
         train: Batches to search and tune with, augmented and normalised as the network was trained.
         budgets: Wanted shares of the network's cost, in (0, 1], each below the one before.
@@ -66,8 +67,8 @@ def prune(
         report: Called after every epoch with the budget that is worked at.
 
     Returns:
-        The finished network of each budget, on the device that computes, one after the other as they are asked for;
-        what was given stays as it is.
+        The finished network of each budget, on the device that computes, one after the other as they are asked for,
+        all of its layers trainable; what was given stays as it is.
 
     Raises:
         NetworkError: if the network cannot be cut; the message names module and operation.

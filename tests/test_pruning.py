@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -76,6 +77,18 @@ def test_one_call_descends_to_smaller_networks_that_still_work(trained):
     assert seen == [(budget, *epoch) for budget in (0.5, 0.2) for epoch in epochs]
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert all(torch.equal(value, kept[name]) for name, value in first.network.state_dict().items())
+
+
+@pytest.mark.parametrize("frozen", [slice(0, 6), slice(None)])
+def test_frozen_layers_heal_like_all_others(trained, frozen):
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    fixed = copy.deepcopy(trained)
+    fixed[frozen].requires_grad_(False)
+    before = [weight.requires_grad for weight in fixed.parameters()]
+    one_way, other = (one(network, striped(32), 0.5, settings=quick).network for network in (trained, fixed))
+    assert all(map(torch.equal, one_way.state_dict().values(), other.state_dict().values()))
+    assert all(weight.requires_grad for weight in other.parameters())
+    assert [weight.requires_grad for weight in fixed.parameters()] == before
 
 
 def test_rounded_widths_and_parameters_as_cost(trained):
