@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from nasprune.compute import choose_compute
 from nasprune.coupling import find_coupling
@@ -23,8 +24,6 @@ from nasprune.state import tensors_of
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from torch import nn
 
     from nasprune.latency import LatencyTable
 
@@ -50,7 +49,8 @@ def prune(
     """Prune a trained network to one budget after the other, each from the one before, with itself as teacher.
 
     Args:
-        network: Trained; left as it is. Layers that are frozen in it are trained here, since those that lose channels
+        network: Trained, also as `DataParallel` holds it; left as it is. It makes logits (B, classes) and nothing else,
+            in evaluation and in training. Layers that are frozen in it are trained here, since those that lose channels
             must heal.
         example: An input like the images, (B, C, H, W) with B at least 2; its values do not matter.
         train: Batches to search and tune with, augmented and normalised as the network was trained.
@@ -71,12 +71,15 @@ def prune(
         all of its layers trainable; what was given stays as it is.
 
     Raises:
-        NetworkError: if the network cannot be cut; the message names module and operation.
+        NetworkError: if the network cannot be cut; the message names module and operation. Or if it makes anything but
+            logits.
         SettingsError: if a budget cannot be reached, the budgets do not fall, or there are no batches.
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
     compute = choose_compute(device)
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        network = network.module
     dense = compute.place(copy.deepcopy(network)).eval()
     batches = _Given(train, compute.device)
     way = Descent(

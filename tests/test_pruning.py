@@ -193,3 +193,70 @@ def test_bad_requests_are_named(trained):
         prune(
             nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), torch.zeros(2, 3, 16, 16), striped(32), [0.5], device="cpu"
         )
+
+
+class Speaking(nn.Module):
+    """Makes what it is told to, in evaluation and in training."""
+
+    def __init__(self, in_evaluation, in_training):
+        super().__init__()
+        self.first, self.last, self.beside = nn.Conv2d(3, 8, 3), nn.Linear(8, 2), nn.Linear(8, 2)
+        self.ways = (in_evaluation, in_training)
+
+    def forward(self, images):
+        features = self.first(images).relu().mean((2, 3))
+        return self.ways[self.training](self, features)
+
+
+def logits(network, features):
+    return network.last(features)
+
+
+def pair(network, features):
+    return network.last(features), network.beside(features)
+
+
+def named(network, features):
+    return {"logits": network.last(features)}
+
+
+def both(network, features):
+    return network.last(features) + network.beside(features)
+
+
+def maps(network, features):
+    return network.last(features)[:, :, None]
+
+
+@pytest.mark.parametrize(
+    ("ways", "said"),
+    [
+        ((pair, pair), "makes tuple in evaluation from 2 images; expected logits"),
+        ((named, logits), "makes dict in evaluation"),
+        ((maps, maps), r"makes an output of \(2, 2, 1\) in evaluation"),
+        ((logits, pair), "makes tuple in training from 2 images; expected logits"),
+        ((logits, lambda *_: None), "makes NoneType in training"),
+        ((logits, lambda *_: 1 // 0), "does not run in training on 2 images: integer"),
+    ],
+)
+def test_what_makes_anything_but_logits_is_named_before_any_work(ways, said):
+    with pytest.raises(NetworkError, match=said):
+        prune(Speaking(*ways), torch.zeros(2, 3, 16, 16), striped(32), [0.5], device="cpu")
+
+
+def test_channels_that_a_way_of_training_alone_reads_stay(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    with pytest.raises(NetworkError, match="cannot be cut exactly at first"):
+        one(Speaking(logits, both), striped(32), 0.5, settings=quick)
+    network = nn.Sequential(trained[:6], Speaking(logits, both))
+    network[1].first = nn.Conv2d(24, 8, 3)
+    pruned = one(network, striped(32), 0.5, settings=quick)
+    assert pruned.whole["1.first"] == "what the network's own code does in training alone holds its width"
+    assert set(pruned.widths) == {"0.0", "0.3"}
+
+
+def test_a_network_in_parallel_is_the_network(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
+    held, plain = (one(given, striped(32), 0.5, settings=quick) for given in (nn.DataParallel(trained), trained))
+    assert held.widths == plain.widths
+    assert all(map(torch.equal, held.network.state_dict().values(), plain.network.state_dict().values()))
