@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from nasprune.descent import DescentSettings
-from nasprune.errors import ArtifactError, NetworkError, SettingsError
+from nasprune.errors import ArtifactError, DataError, NetworkError, SettingsError
 from nasprune.latency import LatencyTable
 from nasprune.pruning import prune
 from nasprune.search import SearchSettings
@@ -260,3 +260,41 @@ def test_a_network_in_parallel_is_the_network(trained):
     held, plain = (one(given, striped(32), 0.5, settings=quick) for given in (nn.DataParallel(trained), trained))
     assert held.widths == plain.widths
     assert all(map(torch.equal, held.network.state_dict().values(), plain.network.state_dict().values()))
+
+
+NOW = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
+
+
+def test_batches_of_any_kind_of_number_are_taken_by_their_values(trained):
+    plain = [((images * 50).round(), labels) for images, labels in striped(64)]
+    of_all = [([images.to(kind), labels.int()[:, None]]) for (images, labels), kind in zip(
+        plain, (torch.float64, torch.int8, torch.float32, torch.int64), strict=True)]  # fmt: skip
+    one_way, other = (one(trained, given, 0.5, validation=given, settings=NOW) for given in (plain, of_all))
+    assert all(map(torch.equal, one_way.network.state_dict().values(), other.network.state_dict().values()))
+    assert one_way.val_accuracy == other.val_accuracy
+    double = one(copy.deepcopy(trained).double(), plain, 0.5, settings=NOW)
+    assert all(map(torch.equal, one_way.network.state_dict().values(), double.network.state_dict().values()))
+
+
+IMAGES, LABELS = torch.zeros(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "said"),
+    [
+        ({"images": IMAGES, "labels": LABELS}, SettingsError, "that is a dict given; expected a pair of tensors"),
+        ((IMAGES, LABELS, LABELS), SettingsError, "that is a tuple of Tensor, Tensor, Tensor given"),
+        ((IMAGES.numpy(), LABELS.numpy()), SettingsError, "that is a tuple of ndarray, ndarray given"),
+        (IMAGES, SettingsError, "that is a Tensor given"),
+        ((IMAGES[:, :1], LABELS), SettingsError, r"images \(4, 1, 16, 16\) given; expected \(B, 3, H, W\)"),
+        ((IMAGES[0], LABELS), SettingsError, r"images \(3, 16, 16\) given"),
+        ((IMAGES, LABELS[:3]), SettingsError, r"labels \(3,\) of torch.int64 given with 4 images"),
+        ((IMAGES, torch.eye(4)[:, :2]), SettingsError, r"labels \(4, 2\) of torch.float32 given"),
+        ((IMAGES, LABELS.float()), SettingsError, r"labels \(4,\) of torch.float32 given"),
+        ((IMAGES, LABELS + 1), DataError, "labels from 1 to 2 given; expected 0 to 1"),
+    ],
+)
+@pytest.mark.parametrize("where", ["train", "validation"])
+def test_a_batch_that_cannot_be_learnt_from_is_named(trained, batch, error, said, where):
+    with pytest.raises(error, match=said):
+        one(trained, **({"train": striped(32)} | {where: [batch]}), budget=0.5, settings=NOW)
