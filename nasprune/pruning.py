@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from nasprune.compute import choose_compute
 from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, DescentSettings, Pruned
 from nasprune.errors import SettingsError
+from nasprune.files import locked
 from nasprune.given import Given, Labelled
 from nasprune.lessons import AskedLessons
 from nasprune.progress import Progress, Session
@@ -60,7 +62,7 @@ def prune(
         device: "auto", "cpu" or "cuda".
         seed: Of dropout.
         checkpoints: Folder to keep the way in, so that the same call goes on where it was stopped; it holds a few times
-            the network's weights for each budget. None keeps nothing.
+            the network's weights for each budget, and one process at a time works in it. None keeps nothing.
         report: Called after every epoch with the budget that is worked at.
 
     Returns:
@@ -71,7 +73,8 @@ def prune(
         NetworkError: if the network cannot be cut; the message names module and operation. Or if it makes anything but
             logits.
         SettingsError: if a budget cannot be reached, or the budgets do not fall; if
-            there are no batches, or one is not images like the example with a label each.
+            there are no batches, or one is not images like the example with a label each; or if another process works
+            in the folder of checkpoints.
         DataError: if a label stands for no logit.
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
@@ -110,10 +113,11 @@ def prune(
         return Session(directory, lambda progress: report(budget, progress), identity=f"{whose} {before}")
 
     def reached() -> Iterator[Pruned]:
-        for each in way.through(budgets, session):
-            # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
-            network = each.network.eval().to(memory_format=torch.contiguous_format)
-            yield dataclasses.replace(each, network=network)
+        with nullcontext() if folder is None else locked(folder / "prune", wait=False):
+            for each in way.through(budgets, session):
+                # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
+                network = each.network.eval().to(memory_format=torch.contiguous_format)
+                yield dataclasses.replace(each, network=network)
 
     return reached()
 

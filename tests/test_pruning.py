@@ -265,6 +265,16 @@ def test_a_network_in_parallel_is_the_network(trained):
 NOW = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
 
 
+def test_one_at_a_time_works_in_a_folder_of_checkpoints(trained, tmp_path):
+    given = {"device": "cpu", "settings": NOW, "checkpoints": str(tmp_path / "way")}
+    running, second = (prune(trained, torch.zeros(2, 3, 16, 16), striped(32), [0.5, 0.3], **given) for _ in range(2))
+    next(running)
+    with pytest.raises(SettingsError, match="way given, in which another call is at work; wait for its end"):
+        next(second)
+    running.close()
+    assert [pruned.budget for pruned in prune(trained, torch.zeros(2, 3, 16, 16), striped(32), [0.5], **given)] == [0.5]
+
+
 def test_batches_of_any_kind_of_number_are_taken_by_their_values(trained):
     plain = [((images * 50).round(), labels) for images, labels in striped(64)]
     of_all = [([images.to(kind), labels.int()[:, None]]) for (images, labels), kind in zip(
