@@ -72,7 +72,7 @@ def prune(
     Raises:
         NetworkError: if the network cannot be cut; the message names module and operation. Or if it makes anything but
             logits.
-        SettingsError: if a budget cannot be reached, or the budgets do not fall; if
+        SettingsError: if a budget cannot be reached, the budgets do not fall, or two are the same to six digits; if
             there are no batches, or one is not images like the example with a label each; or if another process works
             in the folder of checkpoints.
         DataError: if a label stands for no logit.
@@ -106,6 +106,8 @@ def prune(
     )
     whose = _identity(dense, settings, table, seed)
     folder = None if checkpoints is None else Path(checkpoints)
+    if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
+        raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
 
     def session(budget: float) -> Session:
         directory = None if folder is None else folder / f"{budget:g}"

@@ -308,3 +308,8 @@ IMAGES, LABELS = torch.zeros(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])
 def test_a_batch_that_cannot_be_learnt_from_is_named(trained, batch, error, said, where):
     with pytest.raises(error, match=said):
         one(trained, **({"train": striped(32)} | {where: [batch]}), budget=0.5, settings=NOW)
+
+
+def test_budgets_that_would_share_their_checkpoints_are_refused(trained):
+    with pytest.raises(SettingsError, match="below the one before, by six digits"):
+        prune(trained, torch.zeros(2, 3, 16, 16), striped(32), [0.5, 0.4999999], device="cpu")
