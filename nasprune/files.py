@@ -78,6 +78,18 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def place_folder(finished: Path, target: Path) -> None:
+    """Rename a folder of finished files, so that even after a power cut `target` is there whole or not at all.
+
+    Raises:
+        OSError: if the disk is full or cannot be written, or `target` is there and not empty.
+    """
+    for path in (*finished.iterdir(), finished):
+        _flush(path)
+    finished.replace(target)
+    _flush(target.parent)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file, making its folder first. Its folder has one writer at a time.
 

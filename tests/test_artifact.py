@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -139,6 +141,26 @@ def test_what_has_two_names_comes_back_as_one(tmp_path):
     assert read.stem is read.backbone[0]
     assert read.backbone[2].weight is read.backbone[3].weight
     assert count_parameters(read) == count_parameters(written)
+
+
+def test_a_point_has_its_name_once_all_of_it_is_on_the_disk(tmp_path, monkeypatch):
+    """A power cut leaves what was flushed, and perhaps a name."""
+    flushed, named = set(), []
+    flush, rename = os.fsync, Path.replace
+
+    def flushing(descriptor):
+        flushed.add(os.fstat(descriptor).st_ino)
+        flush(descriptor)
+
+    def renaming(path, target):
+        named.append({each.stat().st_ino for each in (path, *path.iterdir())} - flushed)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(Path, "replace", renaming)
+    stored(tmp_path, "Tied")
+    assert named == [set()]
+    assert tmp_path.stat().st_ino in flushed
 
 
 def test_nothing_half_written_where_there_is_no_room(tmp_path):
