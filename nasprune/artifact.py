@@ -18,9 +18,10 @@ from nasprune.data.statistics import Statistics
 from nasprune.data.store import is_packed
 from nasprune.errors import ArtifactError, NaspruneError
 from nasprune.export import export_onnx
+from nasprune.files import place_folder
 from nasprune.networks import NetworkSettings, build_with_widths
 from nasprune.record import ONNX, RECORD, WEIGHTS, Record, about, read_record
-from nasprune.state import load_tensors
+from nasprune.state import load_tensors, tensors_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,12 +113,11 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
     network = copy.deepcopy(network).cpu().eval()
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(weights, partial / WEIGHTS)
+        save_file(tensors_of(network), partial / WEIGHTS)
         if onnx:
             export_onnx(network, statistics, record["image_size"], partial / ONNX, about=about(record))
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-        partial.replace(directory)
+        place_folder(partial, directory)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(
             f"cannot write {directory}: {error}; expected room and permission to write there; "

@@ -131,7 +131,7 @@ class Descent:
     """A way down from one dense network.
 
     Attributes:
-        dense: The trained dense network; left as it is.
+        dense: The trained dense network; left as it is. Layers frozen in it are trained in all that follow.
         coupling: Of the dense network.
         image: (C, H, W), the shape of an image.
         lessons: Training batches with the dense network's logits. Nothing else trains or chooses.
@@ -187,7 +187,7 @@ class Descent:
         if reached is not None:
             start, widths = reached
             coupling = coupling.after(coupling.first_channels(widths))
-        network = self.compute.place(copy.deepcopy(start))
+        network = self.compute.place(copy.deepcopy(start)).requires_grad_(True)  # frozen layers must heal like others
         for budget in budgets:
             pruned = self._reach(network, coupling, budget, session(budget))
             network = copy.deepcopy(pruned.network)
@@ -204,7 +204,7 @@ class Descent:
             session: Reports and checkpoints, phase "tune".
         """
         start = time.monotonic()
-        derived = self.compute.place(derived)
+        derived = self.compute.place(derived).requires_grad_(True)
         recalibrate(derived, self.lessons.batches, self.compute)
         recalibrated = _accuracy(derived, self.validation)
         searched, tuned = self.settings.epochs(budget)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from nasprune.errors import DataError
+from nasprune.errors import DataError, SettingsError
 
 _UNFINISHED = ".unfinished"
 
@@ -22,18 +22,23 @@ def plain(text: str) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the machine-wide lock of `path` (a file `<path>.lock` beside it), waiting for another holder.
 
     The kernel drops the lock with its process, so a killed holder blocks nobody.
 
     Raises:
         DataError: if the folder cannot be made or the lock file cannot be written.
+        SettingsError: if there is another holder, and `wait` is False.
     """
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(blocking=wait)
+    except Timeout as error:
+        raise SettingsError(
+            f"folder {path.parent} given, in which another call is at work; wait for its end, or give another folder"
+        ) from error
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         raise DataError(
             f"cannot write in {path.parent} ({reason(error)}): choose a storage folder that can be written"
@@ -71,6 +76,18 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _unwritable(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def place_folder(finished: Path, target: Path) -> None:
+    """Rename a folder of finished files, so that even after a power cut `target` is there whole or not at all.
+
+    Raises:
+        OSError: if the disk is full or cannot be written, or `target` is there and not empty.
+    """
+    for path in (*finished.iterdir(), finished):
+        _flush(path)
+    finished.replace(target)
+    _flush(target.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

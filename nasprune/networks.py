@@ -16,6 +16,7 @@ from nasprune.coupling import Coupling, find_coupling
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.proof import proven
 from nasprune.surgery import derive
+from nasprune.undrawn import Undrawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,13 +179,12 @@ def couple(network: nn.Module, settings: NetworkSettings) -> Coupling:
 def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> nn.Module:
     """The network at these widths, its weights to be loaded by the caller.
 
+    Buffers, and tensors that its modules hold as plain attributes, are as its code makes them.
+
     Raises:
         NetworkError: if the widths do not belong to this network.
     """
-    try:
-        with torch.device("meta"):  # shapes only: initial weights would be drawn for nothing
-            network = build(settings)
-    except NotImplementedError:  # code that works out its widths with tensors (RegNet's) needs their values
+    with Undrawn():
         network = build(settings)
     coupling = find_coupling(network, _example(settings, network))
     if any(group.name not in widths for group in coupling.groups):  # are these the ones that cannot be cut?
@@ -193,7 +193,7 @@ def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> n
         kept = coupling.first_channels(widths)
     except ValueError as error:
         raise NetworkError(f"widths given do not fit {settings.network}: {error}") from error
-    return derive(network, coupling, kept).to_empty(device="cpu")
+    return derive(network, coupling, kept)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from nasprune.errors import ArtifactError, TrainingError
 from nasprune.files import write_bytes
-from nasprune.state import load_tensors
+from nasprune.state import load_tensors, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ class State:
         """Every tensor under one flat name, detached copies sharing no memory."""
         flat: dict[str, torch.Tensor] = {}
         for name, module in self.modules.items():
-            flat |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
+            flat |= {f"module/{name}/{key}": value for key, value in tensors_of(module).items()}
         for name, optimizer in self.optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
                 for slot, value in slots.items():

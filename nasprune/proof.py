@@ -2,12 +2,14 @@
 
 The traced graph cannot say which of its constants the network's code computes from shapes and which it holds as
 numbers of its own. So every group is cut once, on a copy with weights that all matter, and the smaller network must
-give the same logits as the masked one.
+give the same logits as the masked one. It must run in training as well, where code may go other ways than those that
+were traced.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from nasprune.coupling import Coupling
 
 _TOLERANCE = 1e-4  # of the largest logit: law 1
+_HELD = "the network's own code holds its width as a number"
+_TRAINING = "what the network's own code does in training alone holds its width"
+_UNFIT = (RuntimeError, ValueError, IndexError)  # what torch says of shapes that do not fit
 
 
 def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Coupling:
@@ -33,23 +38,26 @@ def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Cou
         example: (B, C, H, W), B at least 2; its values do not matter.
 
     Raises:
-        NetworkError: if no group can be cut, or groups that can be cut alone cannot be cut together.
+        NetworkError: if no group can be cut, or groups that can be cut alone cannot be cut together; or if the network
+            makes anything but logits (B, classes), in evaluation or in training.
     """
     trial = lively(network)
     images = torch.rand(example.shape, generator=torch.Generator().manual_seed(5))
+    _check_logits(trial, images)
     half = _half(coupling)
-    if _exact(trial, coupling, half, images):
+    if _fault(trial, coupling, half, images) is None:
         return coupling
     failing = {}
     for group in coupling.groups:
         kept = torch.ones_like(half)
         part = slice(group.start, group.start + group.size)
         kept[part] = half[part]
-        if not _exact(trial, coupling, kept, images):
-            failing[group.name] = "the network's own code holds its width as a number"
+        fault = _fault(trial, coupling, kept, images)
+        if fault is not None:
+            failing[group.name] = fault
     if len(failing) < len(coupling.groups):
         rest = coupling.without(failing)
-        if _exact(trial, rest, _half(rest), images):
+        if _fault(trial, rest, _half(rest), images) is None:
             return rest
     names = ", ".join(list(failing)[:5]) or "groups that can be cut alone"
     raise NetworkError(
@@ -67,14 +75,47 @@ def _half(coupling: Coupling) -> torch.Tensor:
     return kept
 
 
-def _exact(network: nn.Module, coupling: Coupling, kept: torch.Tensor, images: torch.Tensor) -> bool:
+def _fault(network: nn.Module, coupling: Coupling, kept: torch.Tensor, images: torch.Tensor) -> str | None:
+    """Why this cut is wrong; None where it is exact, and the smaller network runs in training, too."""
     with torch.no_grad():
         masked = MaskedNetwork(network, coupling)(images, kept.float())
         try:
-            logits = derive(network, coupling, kept)(images)
-        except (RuntimeError, ValueError, IndexError):  # what torch says of shapes that do not fit
-            return False
-    return bool(logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max())
+            derived = derive(network, coupling, kept)
+            logits = derived(images)
+        except _UNFIT:
+            return _HELD
+        if not (logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max()):
+            return _HELD
+        try:
+            _in_training(derived, images)
+        except _UNFIT:
+            return _TRAINING
+    return None
+
+
+def _check_logits(network: nn.Module, images: torch.Tensor) -> None:
+    name, count = type(network).__name__, len(images)
+    for mode, run in (("evaluation", network), ("training", functools.partial(_in_training, copy.deepcopy(network)))):
+        try:
+            with torch.no_grad():
+                made = run(images)
+        except Exception as error:  # whatever the network's own code raises
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise NetworkError(
+                f"{name} does not run in {mode} on {count} images: {reason}; expected logits ({count}, classes)"
+            ) from error
+        if not isinstance(made, torch.Tensor) or made.dim() != 2 or len(made) != count:
+            what = f"an output of {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__
+            raise NetworkError(
+                f"{name} makes {what} in {mode} from {count} images; expected logits ({count}, classes) alone: switch "
+                "off what else it makes, as heads for training, or wrap it in a module that gives the logits"
+            )
+
+
+def _in_training(network: nn.Module, images: torch.Tensor) -> object:
+    """What a network, which is used up, makes as it is trained; the caller's chance is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        return network.train()(images)
 
 
 def lively(network: nn.Module) -> nn.Module:

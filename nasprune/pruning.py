@@ -6,29 +6,28 @@ import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from nasprune.compute import choose_compute
 from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, DescentSettings, Pruned
 from nasprune.errors import SettingsError
+from nasprune.files import locked
+from nasprune.given import Given, Labelled
 from nasprune.lessons import AskedLessons
 from nasprune.progress import Progress, Session
 from nasprune.proof import proven
+from nasprune.state import tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import nn
+    from collections.abc import Callable, Iterator, Sequence
 
     from nasprune.latency import LatencyTable
-
-Labelled = Iterable[tuple[torch.Tensor, torch.Tensor]]
-"""Batches of images (B, C, H, W) and labels (B,), as often as asked: a DataLoader, or a list."""
 
 
 def prune(
@@ -43,13 +42,15 @@ def prune(
     table: LatencyTable | None = None,
     device: str = "auto",
     seed: int = 0,
-    checkpoints: Path | None = None,
+    checkpoints: Path | str | None = None,
     report: Callable[[float, Progress], None] = lambda budget, progress: None,
 ) -> Iterator[Pruned]:
     """Prune a trained network to one budget after the other, each from the one before, with itself as teacher.
 
     Args:
-        network: Trained; left as it is.
+        network: Trained, also as `DataParallel` holds it; left as it is. It makes logits (B, classes) and nothing else,
+            in evaluation and in training. Layers that are frozen in it are trained here, since those that lose channels
+            must heal, and all of it is computed in float32.
         example: An input like the images, (B, C, H, W) with B at least 2; its values do not matter.
         train: Batches to search and tune with, augmented and normalised as the network was trained.
         budgets: Wanted shares of the network's cost, in (0, 1], each below the one before.
@@ -61,76 +62,73 @@ def prune(
         device: "auto", "cpu" or "cuda".
         seed: Of dropout.
         checkpoints: Folder to keep the way in, so that the same call goes on where it was stopped; it holds a few times
-            the network's weights for each budget. None keeps nothing.
+            the network's weights for each budget, and one process at a time works in it. None keeps nothing.
         report: Called after every epoch with the budget that is worked at.
 
     Returns:
-        The finished network of each budget, on the device that computes, one after the other as they are asked for;
-        what was given stays as it is.
+        The finished network of each budget, on the device that computes, one after the other as they are asked for,
+        all of its layers trainable; what was given stays as it is.
 
     Raises:
-        NetworkError: if the network cannot be cut; the message names module and operation.
-        SettingsError: if a budget cannot be reached, the budgets do not fall, or there are no batches.
+        NetworkError: if the network cannot be cut; the message names module and operation. Or if it makes anything but
+            logits.
+        SettingsError: if a budget cannot be reached, the budgets do not fall, or two are the same to six digits; if
+            there are no batches, or one is not images like the example with a label each; or if another process works
+            in the folder of checkpoints.
+        DataError: if a label stands for no logit.
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
     compute = choose_compute(device)
-    dense = compute.place(copy.deepcopy(network)).eval()
-    batches = _Given(train, compute.device)
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        network = network.module
+    dense = compute.place(copy.deepcopy(network).float()).eval()
+    example = example.to(compute.device, torch.float32)
+    coupling = proven(dense, find_coupling(dense, example), example)
+    with torch.no_grad():
+        classes = dense(example).shape[1]
+
+    def given(labelled: Labelled) -> Given:
+        return Given(labelled, compute.device, channels=example.shape[1], classes=classes)
+
+    batches = given(train)
     way = Descent(
         dense=dense,
-        coupling=proven(dense, find_coupling(dense, example.to(compute.device)), example),
+        coupling=coupling,
         image=tuple(example.shape[1:]),
         lessons=AskedLessons(batches, compute, dense),
-        validation=None if validation is None else _Given(validation, compute.device),
-        test=None if test is None else _Given(test, compute.device),
+        validation=None if validation is None else given(validation),
+        test=None if test is None else given(test),
         settings=settings,
         compute=compute,
         seed=seed,
         table=table,
     )
     whose = _identity(dense, settings, table, seed)
+    folder = None if checkpoints is None else Path(checkpoints)
+    if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
+        raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
 
     def session(budget: float) -> Session:
-        directory = None if checkpoints is None else checkpoints / f"{budget:g}"
+        directory = None if folder is None else folder / f"{budget:g}"
         before = [above for above in budgets if above >= budget]
         return Session(directory, lambda progress: report(budget, progress), identity=f"{whose} {before}")
 
-    reached = way.through(budgets, session)
-    # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
-    plain = torch.contiguous_format
-    return (dataclasses.replace(each, network=each.network.eval().to(memory_format=plain)) for each in reached)
+    def reached() -> Iterator[Pruned]:
+        with nullcontext() if folder is None else locked(folder / "prune", wait=False):
+            for each in way.through(budgets, session):
+                # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
+                network = each.network.eval().to(memory_format=torch.contiguous_format)
+                yield dataclasses.replace(each, network=network)
+
+    return reached()
 
 
 def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable | None, seed: int) -> str:
     """A hash of all that decides what becomes of a network but its images."""
     times = None if table is None else dataclasses.asdict(table)
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed]).encode())
-    for name, value in network.state_dict().items():
+    for name, value in tensors_of(network).items():
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-class _Given:
-    """The caller's batches on the device."""
-
-    def __init__(self, batches: Labelled, device: torch.device) -> None:
-        self._batches, self._device = batches, device
-        if isinstance(batches, Iterator):
-            raise SettingsError("an iterator given, which ends after one epoch; expected a DataLoader or a list")
-        try:
-            self._count = len(batches)  # type: ignore[arg-type]
-        except TypeError:  # a loader of a stream does not know before it has run
-            self._count = sum(1 for _ in batches)
-        if not self._count:
-            raise SettingsError("no batches given; expected (images, labels) that can be run through many times")
-
-    def __len__(self) -> int:
-        return self._count
-
-    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches once more; a loader shuffles and augments by itself."""
-        for images, labels in self._batches:
-            layout = torch.channels_last if images.dim() == 4 else torch.contiguous_format
-            yield images.to(self._device, memory_format=layout), labels.to(self._device)

@@ -1,26 +1,47 @@
-"""Tensors by name -> a module."""
+"""Tensors by name -> a module, and back."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
     from torch import nn
 
 
-def load_tensors(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Load what `module.state_dict()` gave, from a format that holds nothing but tensors.
+def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer by name, those too that `state_dict` leaves out; copies that share no memory.
 
-    Modules keep version numbers beside their tensors, and some refuse a state without (torchvision's MNASNet): these
-    are taken from the module itself, since the same code wrote the tensors.
+    Who leaves a buffer out can make it again. We cannot: it may have shrunk with its channels.
+    """
+    found: dict[str, torch.Tensor] = dict(module.state_dict())
+    found |= {name: buffer for name, buffer in module.named_buffers() if name not in found}
+    return {name: value.detach().clone().contiguous() for name, value in found.items()}
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Load what `tensors_of` or `module.state_dict()` gave, from a format that holds nothing but tensors.
+
+    Buffers that `state_dict` leaves out stay as they are where none are given. Modules keep version numbers beside
+    their tensors, and some refuse a state without (torchvision's MNASNet): these are taken from the module itself,
+    since the same code wrote the tensors.
 
     Raises:
         RuntimeError: if names or shapes differ.
     """
-    state = OrderedDict(tensors)
-    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    own = module.state_dict()
+    left_out = {name: buffer for name, buffer in module.named_buffers() if name not in own and name in tensors}
+    state = OrderedDict((name, value) for name, value in tensors.items() if name not in left_out)
+    state._metadata = own._metadata  # type: ignore[attr-defined]
     module.load_state_dict(state)
+    with torch.no_grad():
+        for name, buffer in left_out.items():
+            if buffer.shape != tensors[name].shape:  # `copy_` would broadcast
+                raise RuntimeError(
+                    f"size mismatch for {name}: {tuple(tensors[name].shape)}, {tuple(buffer.shape)} here"
+                )
+            buffer.copy_(tensors[name])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
+from nasprune.chance import HostChance
 from nasprune.strided import right_gradients
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Step:
     A GPU computes a small network faster than a processor can tell it to, kernel by kernel. There the step is
     recorded as a CUDA graph for every shape of its inputs, once it has run a few times, and launched whole from then
     on: the same kernels in the same order. What `forward` does in Python happens while recording alone; a network
-    whose code waits for a value on the GPU cannot be recorded, and goes on kernel by kernel.
+    whose code waits for a value on the GPU, or draws chance on the processor, cannot be recorded, and goes on kernel by
+    kernel.
 
     Args:
         forward: Logits (B, classes) of images (B, 3, H, W), and of a mask (C,) where steps are given one. The
@@ -107,9 +109,9 @@ class Step:
             try:
                 self._captured[kind] = self._capture(given)
             except RuntimeError:  # whatever else may not be done while recording; steps are right without
-                self._graphs = False
                 torch.cuda.synchronize()
                 chance.graphsafe_set_state(before)  # the old state still waits for the recording's end
+                self._record_no_more()
                 return self._ordinary(*given)
         captured = self._captured[kind]
         with torch.no_grad():
@@ -138,15 +140,22 @@ class Step:
     def _watched(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]) -> Stepped:
         """An ordinary step that finds out whether it can be recorded: trying would leave dropout broken where not."""
         before = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as told, HostChance() as chance:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 stepped = self._ordinary(*given)
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-        self._graphs = not any("called a synchronizing CUDA operation" in str(each.message) for each in told)
+        if chance.drawn or any("called a synchronizing CUDA operation" in str(each.message) for each in told):
+            self._record_no_more()
         return stepped
+
+    def _record_no_more(self) -> None:
+        """Go on kernel by kernel, without the memory of steps that were recorded for other shapes."""
+        self._graphs = False
+        self._captured.clear()
+        torch.cuda.empty_cache()
 
     def _capture(self, given: tuple[torch.Tensor | None, ...]) -> _Captured:
         """Record a step; nothing is computed yet."""

@@ -8,6 +8,7 @@ import socket
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from torch import nn
 
 from nasprune.artifact import write_artifact
 from nasprune.networks import NetworkSettings, build, couple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REAL = "NASPRUNE_DATA"
 
@@ -102,14 +106,18 @@ def point(tmp_path: Path) -> Path:
     """The folder of a point of three classes and 16 px, as a study leaves it; its figures mean nothing."""
     settings = NetworkSettings(network="resnet10", classes=3, image_size=16)
     network = build(settings)
-    record = {
-        "point": "p", "network": "resnet10", "head": "original", "dataset": "folder", "classes": ["a", "b", "c"],
-        "image_size": 16, "bands": 3, "bit_depth": 8,
+    widths = {group.name: group.size for group in couple(network, settings).groups}
+    write_artifact(tmp_path / "p", network, record_of(settings, widths))
+    return tmp_path / "p"
+
+
+def record_of(settings: NetworkSettings, widths: Mapping[str, int]) -> dict[str, Any]:
+    """The record of a point of three classes; its figures mean nothing."""
+    return {
+        "point": "p", "network": settings.network, "head": settings.head, "dataset": "folder",
+        "classes": ["a", "b", "c"], "image_size": settings.image_size, "bands": 3, "bit_depth": 8,
         "statistics": {"mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2]},
-        "val_images": 8,
-        "widths": {group.name: group.size for group in couple(network, settings).groups},
+        "val_images": 8, "widths": dict(widths),
         "macs": 1, "macs_ratio": 1.0, "params": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "test_confusion": {},
         "worst_class_test_accuracy": 0.5, "data": {"bands": "rgb"}, "provenance": {},
     }  # fmt: skip
-    write_artifact(tmp_path / "p", network, record)
-    return tmp_path / "p"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -11,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from nasprune.descent import DescentSettings
-from nasprune.errors import ArtifactError, NetworkError, SettingsError
+from nasprune.errors import ArtifactError, DataError, NetworkError, SettingsError
 from nasprune.latency import LatencyTable
 from nasprune.pruning import prune
 from nasprune.search import SearchSettings
@@ -76,6 +77,18 @@ def test_one_call_descends_to_smaller_networks_that_still_work(trained):
     assert seen == [(budget, *epoch) for budget in (0.5, 0.2) for epoch in epochs]
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert all(torch.equal(value, kept[name]) for name, value in first.network.state_dict().items())
+
+
+@pytest.mark.parametrize("frozen", [slice(0, 6), slice(None)])
+def test_frozen_layers_heal_like_all_others(trained, frozen):
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    fixed = copy.deepcopy(trained)
+    fixed[frozen].requires_grad_(False)
+    before = [weight.requires_grad for weight in fixed.parameters()]
+    one_way, other = (one(network, striped(32), 0.5, settings=quick).network for network in (trained, fixed))
+    assert all(map(torch.equal, one_way.state_dict().values(), other.state_dict().values()))
+    assert all(weight.requires_grad for weight in other.parameters())
+    assert [weight.requires_grad for weight in fixed.parameters()] == before
 
 
 def test_rounded_widths_and_parameters_as_cost(trained):
@@ -180,3 +193,123 @@ def test_bad_requests_are_named(trained):
         prune(
             nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), torch.zeros(2, 3, 16, 16), striped(32), [0.5], device="cpu"
         )
+
+
+class Speaking(nn.Module):
+    """Makes what it is told to, in evaluation and in training."""
+
+    def __init__(self, in_evaluation, in_training):
+        super().__init__()
+        self.first, self.last, self.beside = nn.Conv2d(3, 8, 3), nn.Linear(8, 2), nn.Linear(8, 2)
+        self.ways = (in_evaluation, in_training)
+
+    def forward(self, images):
+        features = self.first(images).relu().mean((2, 3))
+        return self.ways[self.training](self, features)
+
+
+def logits(network, features):
+    return network.last(features)
+
+
+def pair(network, features):
+    return network.last(features), network.beside(features)
+
+
+def named(network, features):
+    return {"logits": network.last(features)}
+
+
+def both(network, features):
+    return network.last(features) + network.beside(features)
+
+
+def maps(network, features):
+    return network.last(features)[:, :, None]
+
+
+@pytest.mark.parametrize(
+    ("ways", "said"),
+    [
+        ((pair, pair), "makes tuple in evaluation from 2 images; expected logits"),
+        ((named, logits), "makes dict in evaluation"),
+        ((maps, maps), r"makes an output of \(2, 2, 1\) in evaluation"),
+        ((logits, pair), "makes tuple in training from 2 images; expected logits"),
+        ((logits, lambda *_: None), "makes NoneType in training"),
+        ((logits, lambda *_: 1 // 0), "does not run in training on 2 images: integer"),
+    ],
+)
+def test_what_makes_anything_but_logits_is_named_before_any_work(ways, said):
+    with pytest.raises(NetworkError, match=said):
+        prune(Speaking(*ways), torch.zeros(2, 3, 16, 16), striped(32), [0.5], device="cpu")
+
+
+def test_channels_that_a_way_of_training_alone_reads_stay(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    with pytest.raises(NetworkError, match="cannot be cut exactly at first"):
+        one(Speaking(logits, both), striped(32), 0.5, settings=quick)
+    network = nn.Sequential(trained[:6], Speaking(logits, both))
+    network[1].first = nn.Conv2d(24, 8, 3)
+    pruned = one(network, striped(32), 0.5, settings=quick)
+    assert pruned.whole["1.first"] == "what the network's own code does in training alone holds its width"
+    assert set(pruned.widths) == {"0.0", "0.3"}
+
+
+def test_a_network_in_parallel_is_the_network(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
+    held, plain = (one(given, striped(32), 0.5, settings=quick) for given in (nn.DataParallel(trained), trained))
+    assert held.widths == plain.widths
+    assert all(map(torch.equal, held.network.state_dict().values(), plain.network.state_dict().values()))
+
+
+NOW = DescentSettings(search=SearchSettings(epochs=0), tuning=TrainingSettings(epochs=1), growth=0.0)
+
+
+def test_one_at_a_time_works_in_a_folder_of_checkpoints(trained, tmp_path):
+    given = {"device": "cpu", "settings": NOW, "checkpoints": str(tmp_path / "way")}
+    running, second = (prune(trained, torch.zeros(2, 3, 16, 16), striped(32), [0.5, 0.3], **given) for _ in range(2))
+    next(running)
+    with pytest.raises(SettingsError, match="way given, in which another call is at work; wait for its end"):
+        next(second)
+    running.close()
+    assert [pruned.budget for pruned in prune(trained, torch.zeros(2, 3, 16, 16), striped(32), [0.5], **given)] == [0.5]
+
+
+def test_batches_of_any_kind_of_number_are_taken_by_their_values(trained):
+    plain = [((images * 50).round(), labels) for images, labels in striped(64)]
+    of_all = [([images.to(kind), labels.int()[:, None]]) for (images, labels), kind in zip(
+        plain, (torch.float64, torch.int8, torch.float32, torch.int64), strict=True)]  # fmt: skip
+    one_way, other = (one(trained, given, 0.5, validation=given, settings=NOW) for given in (plain, of_all))
+    assert all(map(torch.equal, one_way.network.state_dict().values(), other.network.state_dict().values()))
+    assert one_way.val_accuracy == other.val_accuracy
+    double = one(copy.deepcopy(trained).double(), plain, 0.5, settings=NOW)
+    assert all(map(torch.equal, one_way.network.state_dict().values(), double.network.state_dict().values()))
+
+
+IMAGES, LABELS = torch.zeros(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "said"),
+    [
+        ({"images": IMAGES, "labels": LABELS}, SettingsError, "that is a dict given; expected a pair of tensors"),
+        ((IMAGES, LABELS, LABELS), SettingsError, "that is a tuple of Tensor, Tensor, Tensor given"),
+        ((IMAGES.numpy(), LABELS.numpy()), SettingsError, "that is a tuple of ndarray, ndarray given"),
+        (IMAGES, SettingsError, "that is a Tensor given"),
+        ((IMAGES[:, :1], LABELS), SettingsError, r"images \(4, 1, 16, 16\) given; expected \(B, 3, H, W\)"),
+        ((IMAGES[0], LABELS), SettingsError, r"images \(3, 16, 16\) given"),
+        ((IMAGES, LABELS[:3]), SettingsError, r"labels \(3,\) of torch.int64 given with 4 images"),
+        ((IMAGES, torch.eye(4)[:, :2]), SettingsError, r"labels \(4, 2\) of torch.float32 given"),
+        ((IMAGES, LABELS.float()), SettingsError, r"labels \(4,\) of torch.float32 given"),
+        ((IMAGES, LABELS + 1), DataError, "labels from 1 to 2 given; expected 0 to 1"),
+    ],
+)
+@pytest.mark.parametrize("where", ["train", "validation"])
+def test_a_batch_that_cannot_be_learnt_from_is_named(trained, batch, error, said, where):
+    with pytest.raises(error, match=said):
+        one(trained, **({"train": striped(32)} | {where: [batch]}), budget=0.5, settings=NOW)
+
+
+def test_budgets_that_would_share_their_checkpoints_are_refused(trained):
+    with pytest.raises(SettingsError, match="below the one before, by six digits"):
+        prune(trained, torch.zeros(2, 3, 16, 16), striped(32), [0.5, 0.4999999], device="cpu")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import random
+import types
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nasprune.chance import HostChance
 from nasprune.compute import Compute, choose_compute
-from nasprune.stepping import Step
+from nasprune.stepping import Step, _Captured
 from nasprune.training import TrainingSettings, sgd
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=0.1)
@@ -20,17 +25,19 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are rec
 class Net(nn.Module):
     """With what a recording has to get right: batch norm's statistics and chance."""
 
-    def __init__(self, *, waits: bool = False) -> None:
+    def __init__(self, *, waits: bool = False, draws: bool = False) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 8, 3)
         self.norm = nn.BatchNorm2d(8)
         self.head = nn.Linear(8, 4)
-        self.waits = waits
+        self.waits, self.draws = waits, draws
 
     def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         features = F.dropout(torch.relu(self.norm(self.first(images))).mean((2, 3)), 0.2, self.training)
         if self.waits and float(features.detach().sum()) < 0:
             raise AssertionError("a sum of what is at least 0")
+        if self.draws and random.random() < 0.5:
+            features = features * 2
         return self.head(features if mask is None else features * mask)
 
 
@@ -38,10 +45,19 @@ def cross_entropy(logits, labels, taught):
     return F.cross_entropy(logits.float(), labels) + (0 if taught is None else F.mse_loss(logits.float(), taught))
 
 
-def trained(compute: Compute, *, waits: bool = False, masked: bool = False, taught: bool = False, **given: bool):
+def trained(
+    compute: Compute,
+    *,
+    waits: bool = False,
+    draws: bool = False,
+    masked: bool = False,
+    taught: bool = False,
+    **given: bool,
+):
     """Losses, the masks' gradients and the state after two epochs of six batches, the last of each a short one."""
     torch.manual_seed(0)
-    network = compute.place(Net(waits=waits)).train()
+    random.seed(0)
+    network = compute.place(Net(waits=waits, draws=draws)).train()
     optimizer = sgd(network, SETTINGS)
     step = Step(network, cross_entropy, optimizer, clip=1.0, compute=compute, **given)
     chance = torch.Generator().manual_seed(1)
@@ -108,3 +124,77 @@ def test_recorded_steps_do_what_ordinary_ones_do(given):
 def test_a_network_that_waits_for_the_gpu_is_trained_all_the_same():
     compute = choose_compute("cuda")
     assert same(trained(compute, waits=True), trained(compute, graphs=False))
+
+
+@on_gpu
+def test_a_network_that_draws_on_the_processor_draws_at_every_step():
+    compute = choose_compute("cuda")
+    assert same(trained(compute, draws=True), trained(compute, draws=True, graphs=False))
+
+
+@pytest.mark.parametrize(
+    ("run", "draws"),
+    [
+        (random.random, True),
+        (lambda: np.random.rand(), True),  # noqa: NPY002 (what is watched)
+        (lambda: torch.rand(1).item(), True),
+        (lambda: Net().train()(torch.ones(2, 3, 4, 4)), True),
+        (lambda: torch.zeros(3).sum().item(), False),
+        (lambda: torch.rand(1, generator=torch.Generator().manual_seed(0)), False),
+    ],
+)
+def test_chance_on_the_processor_is_seen(run, draws):
+    with HostChance() as chance:
+        run()
+    assert chance.drawn == draws
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """As on a GPU, with recordings of which only the first can be made: references to their graphs."""
+
+    class Graph:
+        def replay(self):
+            pass
+
+    graphs = []
+
+    def capture(step, given):
+        if graphs:
+            raise RuntimeError("may not be done while recording")
+        captured = _Captured(Graph(), given, step._ordinary(*given))
+        graphs.append(weakref.ref(captured.graph))
+        return captured
+
+    generator = types.SimpleNamespace(clone_state=lambda: None, graphsafe_set_state=lambda state: None)
+    monkeypatch.setattr(torch.cuda, "default_generators", [generator])
+    for name in ("current_device", "synchronize", "get_sync_debug_mode", "set_sync_debug_mode"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: 0)
+    monkeypatch.setattr(Step, "_capture", capture)
+    return graphs
+
+
+def steps(network, *counts):
+    """Five with so many images each."""
+    step = Step(network, cross_entropy, sgd(network, SETTINGS), clip=1.0, compute=CPU)
+    step._graphs = True
+    for count in counts:
+        for _ in range(5):
+            step(torch.ones(count, 3, 8, 8), torch.zeros(count, dtype=torch.long), rate=0.1)
+    return step
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_step_that_draws_on_the_processor_is_not_recorded(recorded, draws):
+    steps(Net(draws=draws).eval(), 4)
+    assert len(recorded) == (0 if draws else 1)
+
+
+def test_where_a_recording_fails_no_memory_of_others_is_kept(recorded):
+    kept = steps(Net().eval(), 4)
+    assert recorded[0]() is not None
+    del kept
+    recorded.clear()
+    kept = steps(Net().eval(), 4, 6)
+    assert recorded[0]() is None
+    del kept

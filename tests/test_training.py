@@ -136,6 +136,16 @@ def test_checkpoint_restores_optimizers_too(tmp_path):
     assert torch.equal(whole.weight, part.weight)
 
 
+def test_checkpoint_keeps_what_networks_leave_out_of_their_state(tmp_path):
+    def seen(count):
+        network = nn.Linear(2, 2)
+        network.register_buffer("seen", torch.full((2,), count), persistent=False)
+        Session(tmp_path).run("phase", 1, lambda _: {}, State(modules={"n": network}))
+        return network.seen.tolist()
+
+    assert seen(3.0) == seen(0.0) == [3.0, 3.0]
+
+
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
 
