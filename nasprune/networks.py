@@ -116,7 +116,7 @@ def _from_function(module: str, function: str, classes: int, bands: int) -> nn.M
     given = f"network '{module}:{function}' given"
     try:
         make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise SettingsError(f"{given}, but {error}; expected package.module:function on the Python path") from error
     try:
         takes = inspect.signature(make).parameters

@@ -71,6 +71,8 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--network", "resnet99"), "network 'resnet99' given; expected resnet10, a class"),
         (("--network", "timm:resnet99"), "network 'timm:resnet99' given, but timm says"),
         (("--network", "no_such_package:make"), "network 'no_such_package:make' given, but No module named"),
+        (("--network", ":make"), "network ':make' given, but Empty module name"),
+        (("--network", ".make:net"), "network '.make:net' given, but the 'package' argument is required"),
         (("--cost", "watts"), "cost 'watts' given; expected one of macs, params, latency"),
         (("--latency-table", "table.json"), "latency-table given with cost macs"),
         (("--cost", "latency", "--latency-table", "/nowhere/t.json"), "/nowhere/t.json given as latency table"),
