@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from nasprune.coupling.result import whole_groups_leave
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,8 +31,10 @@ def derive(network: nn.Module, coupling: Coupling, kept: torch.Tensor) -> nn.Mod
     # Copied around the tensors that change, which may be most of the memory.
     memo = {id(_tensor(network, name)): tensor for name, tensor in smaller.items()}
     derived = copy.deepcopy(network, memo)
+    fewer_groups = {layer.weight for layer in coupling.layers if layer.kind == "depthwise"}
     for name in {name.rpartition(".")[0] for name in slices}:
-        _describe(derived.get_submodule(name), network.get_submodule(name))
+        weight = f"{name}.weight" if name else "weight"
+        _describe(derived.get_submodule(name), network.get_submodule(name), weight in fewer_groups)
     return derived
 
 
@@ -55,17 +55,19 @@ def _sliced(tensor: torch.Tensor, places: Mapping[int, torch.Tensor]) -> torch.T
     return values
 
 
-def _describe(module: nn.Module, before: nn.Module) -> None:
+def _describe(module: nn.Module, before: nn.Module, fewer_groups: bool) -> None:
     """Bring a module's own account of its shapes in line with its weights.
 
     Convolutions compute with their `groups` and layer norms with their `normalized_shape`; the rest is for readers.
+    Whether whole groups of a convolution leave (`fewer_groups`) was decided for the dense network: the shape of a
+    weight that has been cut before may say otherwise.
     """
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor):
         return
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         module.out_channels = weight.shape[0]
-        if whole_groups_leave(module.groups, _tensor(before, "weight").shape):
+        if fewer_groups:
             module.groups = module.groups * len(weight) // len(_tensor(before, "weight"))
         module.in_channels = weight.shape[1] * module.groups
     elif isinstance(module, nn.ConvTranspose2d):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nasprune.cost import macs_cost
+from nasprune.cost import macs_cost, measured_macs
 from nasprune.coupling import find_coupling
 from nasprune.errors import NetworkError
 from nasprune.masking import MaskedNetwork
@@ -52,6 +52,27 @@ def test_every_cut_is_exact(make):
         with torch.no_grad():
             masked = MaskedNetwork(network, coupling)(images, kept.float())
             assert torch.allclose(masked, derive(network, coupling, kept)(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [8, 4])  # whole groups leave first, or some of each; then shapes say otherwise
+def test_a_cut_of_a_cut_is_what_one_masks_whichever_way_groups_are_cut(groups):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, groups=groups), nn.ReLU(),
+        nn.Conv2d(64, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ).eval()  # fmt: skip
+    coupling = find_coupling(network, IMAGE)
+    images = torch.randn(2, 3, 8, 8)
+    for seed in range(3):
+        kept = torch.zeros(coupling.channels, dtype=torch.bool)
+        generator = torch.Generator().manual_seed(seed)
+        for group in coupling.groups:
+            kept[group.start + torch.randperm(group.size, generator=generator)[: (group.size + 1) // 2]] = True
+        with torch.no_grad():
+            masked = MaskedNetwork(network, coupling)(images, kept.float())
+            network, coupling = derive(network, coupling, kept), coupling.after(kept)
+            assert torch.allclose(masked, network(images), atol=1e-5)
+        assert measured_macs(network, (3, 8, 8)) == macs_cost(coupling).full
 
 
 def test_concatenated_channels_stay_independent():
