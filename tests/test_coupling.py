@@ -39,7 +39,22 @@ class Shared(nn.Module):
         return self.last(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-@pytest.mark.parametrize("make", [Concatenating, Shared])
+class Attentive(nn.Module):
+    """One map for all channels, made of them by a convolution, and one made of their mean and maximum (CBAM)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate, self.second = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 1, 1), nn.Conv2d(6, 4, 1)
+        self.spatial, self.last = nn.Conv2d(2, 1, 3, padding=1), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = self.second(x * self.gate(x).sigmoid())
+        x = self.spatial(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)).sigmoid() * x
+        return self.last(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive])
 def test_every_cut_is_exact(make):
     torch.manual_seed(0)
     network = make().eval()
@@ -73,6 +88,12 @@ def test_a_cut_of_a_cut_is_what_one_masks_whichever_way_groups_are_cut(groups):
             network, coupling = derive(network, coupling, kept), coupling.after(kept)
             assert torch.allclose(masked, network(images), atol=1e-5)
         assert measured_macs(network, (3, 8, 8)) == macs_cost(coupling).full
+
+
+def test_a_map_for_all_channels_stays_and_they_do_not():
+    coupling = find_coupling(Attentive(), IMAGE)
+    assert [(group.name, group.size) for group in coupling.groups] == [("first", 6)]
+    assert coupling.whole["gate"].startswith("a single channel for many")
 
 
 def test_concatenated_channels_stay_independent():

@@ -18,6 +18,8 @@ def entrywise(f: Follower, node: torch.fx.Node) -> Value:
     """Operands are aligned as they broadcast, and their channels merged."""
     sources = node.all_input_nodes
     out = shape(node)
+    for source in sources:
+        _fix_if_spread(f, node, source)
     found = [(source, f.values[source]) for source in sources]
     axes = {
         value.axis + len(out) - len(shape(source)) for source, value in found if isinstance(value, Channels)
@@ -47,6 +49,14 @@ def entrywise(f: Follower, node: torch.fx.Node) -> Value:
         else:
             f.numbering.fix(numbers, f"joined with channels that stay at {module_of(node) or node.name}")
     return Channels(axis, numbers)
+
+
+def _fix_if_spread(f: Follower, node: torch.fx.Node, source: torch.fx.Node) -> None:
+    """A single channel that meets many, as the map of a spatial attention does, is none of them: it stays."""
+    value, out = f.values[source], shape(node)
+    if isinstance(value, Channels) and len(value.numbers) == 1 < out[value.axis - len(shape(source))]:
+        f.numbering.fix(value.numbers, f"a single channel for many at {module_of(node) or node.name}")
+        f.values[source] = None
 
 
 def over_positions(f: Follower, node: torch.fx.Node) -> Value:
