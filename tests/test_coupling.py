@@ -54,7 +54,20 @@ class Attentive(nn.Module):
         return self.last(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive])
+class Normalising(nn.Module):
+    """Its code holds tensors that are neither parameters nor buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.deviation = torch.tensor(0.5)
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = (x - torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)) / self.deviation
+        return self.last(self.first(x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising])
 def test_every_cut_is_exact(make):
     torch.manual_seed(0)
     network = make().eval()
@@ -88,6 +101,10 @@ def test_a_cut_of_a_cut_is_what_one_masks_whichever_way_groups_are_cut(groups):
             network, coupling = derive(network, coupling, kept), coupling.after(kept)
             assert torch.allclose(masked, network(images), atol=1e-5)
         assert measured_macs(network, (3, 8, 8)) == macs_cost(coupling).full
+
+
+def test_multiply_adds_are_of_one_image_whatever_tensors_the_code_holds():
+    assert macs_cost(find_coupling(Normalising(), IMAGE)).full == 64 * 3 * 4 + 4 * 2
 
 
 def test_a_map_for_all_channels_stays_and_they_do_not():

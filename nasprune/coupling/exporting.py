@@ -29,10 +29,12 @@ class Exported:
     Attributes:
         graph: Nodes in the order of execution; `meta["val"]` holds shapes.
         tensors: Names of parameters and buffers, by the name of their node.
+        images: Name of the node that is the network's input; a tensor that its code holds is an input of the graph too.
     """
 
     graph: torch.fx.Graph
     tensors: Mapping[str, str]
+    images: str
 
 
 def export(network: nn.Module, example: torch.Tensor) -> Exported:
@@ -68,7 +70,7 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
             module.training = mode
     signature = program.graph_signature
     tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    return Exported(graph=program.graph, tensors=tensors)
+    return Exported(graph=program.graph, tensors=tensors, images=str(signature.user_inputs[0]))
 
 
 def _first_line(error: Exception) -> str:
