@@ -67,7 +67,20 @@ class Normalising(nn.Module):
         return self.last(self.first(x).relu().mean((2, 3)))
 
 
-@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising])
+class Sloping(nn.Module):
+    """A slope for each channel, and one for all."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 8, 1), nn.Linear(8, 2)
+        self.each, self.all = nn.PReLU(6), nn.PReLU()
+        nn.init.uniform_(self.each.weight)
+
+    def forward(self, x):
+        return self.last(self.all(self.second(self.each(self.first(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising, Sloping])
 def test_every_cut_is_exact(make):
     torch.manual_seed(0)
     network = make().eval()
@@ -105,6 +118,11 @@ def test_a_cut_of_a_cut_is_what_one_masks_whichever_way_groups_are_cut(groups):
 
 def test_multiply_adds_are_of_one_image_whatever_tensors_the_code_holds():
     assert macs_cost(find_coupling(Normalising(), IMAGE)).full == 64 * 3 * 4 + 4 * 2
+
+
+def test_slopes_leave_with_their_channels():
+    coupling = find_coupling(Sloping(), IMAGE)
+    assert [(group.name, group.size) for group in coupling.groups] == [("first", 6), ("second", 8)]
 
 
 def test_a_map_for_all_channels_stays_and_they_do_not():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from nasprune.coupling.exporting import module_of, operation, shape
@@ -57,6 +58,20 @@ def _fix_if_spread(f: Follower, node: torch.fx.Node, source: torch.fx.Node) -> N
     if isinstance(value, Channels) and len(value.numbers) == 1 < out[value.axis - len(shape(source))]:
         f.numbering.fix(value.numbers, f"a single channel for many at {module_of(node) or node.name}")
         f.values[source] = None
+
+
+def prelu(f: Follower, node: torch.fx.Node) -> Value:
+    """Slopes run along axis 1, not along the last one as other operands would; or there is one for all channels."""
+    source, slopes = node.all_input_nodes
+    value, weight = f.value(source), f.values[slopes]
+    if not isinstance(value, Channels) or value.axis != 1 or math.prod(shape(slopes)) == 1:
+        f.fix(slopes, "")
+    elif isinstance(weight, Leaf):
+        f.bind(weight.name, 0, value.numbers)
+    else:
+        f.stay(node, "prelu with computed slopes")
+        return None
+    return value
 
 
 def over_positions(f: Follower, node: torch.fx.Node) -> Value:
