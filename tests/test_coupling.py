@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nasprune.cost import macs_cost, measured_macs
+from nasprune.cost import macs_cost, measured_macs, params_cost
 from nasprune.coupling import find_coupling
 from nasprune.errors import NetworkError
 from nasprune.masking import MaskedNetwork
@@ -80,7 +80,23 @@ class Sloping(nn.Module):
         return self.last(self.all(self.second(self.each(self.first(x)))).mean((2, 3)))
 
 
-@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising, Sloping])
+class Tied(nn.Module):
+    """A module by two names, and two grouped convolutions with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+        self.stem = self.backbone[0]
+        self.one, self.two, self.last = nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=8), nn.Linear(8, 2)
+        self.mix, self.again = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.two.weight, self.again.weight = self.one.weight, self.mix.weight
+
+    def forward(self, x):
+        x = self.two(self.one(self.stem(x)).relu()).relu()
+        return self.last(self.again(self.mix(x)).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising, Sloping, Tied])
 def test_every_cut_is_exact(make):
     torch.manual_seed(0)
     network = make().eval()
@@ -118,6 +134,15 @@ def test_a_cut_of_a_cut_is_what_one_masks_whichever_way_groups_are_cut(groups):
 
 def test_multiply_adds_are_of_one_image_whatever_tensors_the_code_holds():
     assert macs_cost(find_coupling(Normalising(), IMAGE)).full == 64 * 3 * 4 + 4 * 2
+
+
+def test_parameters_are_counted_once_however_many_names_they_have():
+    network = Tied()
+    coupling = find_coupling(network, IMAGE)
+    kept = coupling.first_channels({group.name: 3 for group in coupling.groups})
+    left = sum(parameter.numel() for parameter in derive(network, coupling, kept).parameters())
+    assert params_cost(coupling.after(kept), derive(network, coupling, kept)).full == left
+    assert int(params_cost(coupling, network)(torch.full((len(coupling.groups),), 3))) == left
 
 
 def test_slopes_leave_with_their_channels():
