@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nasprune.instead import Instead
-from nasprune.tensors import places_of
+from nasprune.tensors import places_of, tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ class MaskedNetwork:
             read = layer.outputs if layer.kind == "layer_norm" else layer.inputs
             if read is None or bool((read == coupling.channels).all()):
                 continue
-            weight = network.get_parameter(layer.weight)
+            weight = tensor_of(network, layer.weight)
             read = read.to(weight.device)
             if layer.kind == "layer_norm":
                 self._normed[layer.weight] = read
@@ -57,7 +57,7 @@ class MaskedNetwork:
         if not self._normed:
             return self._run(images, weights)
         padded = torch.cat([mask, mask.new_ones(1)])
-        norms = {name: self.network.get_parameter(name) * 1 for name in self._normed}  # tensors to know them by
+        norms = {name: tensor_of(self.network, name) * 1 for name in self._normed}  # tensors to know them by
         masks = {id(norms[name]): padded[at] for name, at in self._normed.items()}
         with Instead(F.layer_norm, functools.partial(_layer_norm, masks)):
             return self._run(images, {**weights, **norms})
@@ -72,7 +72,7 @@ class MaskedNetwork:
         """The weights that the network runs with under mask (C,), by name."""
         padded = torch.cat([mask, mask.new_ones(1)])
         return {
-            name: self.network.get_parameter(name) * padded[columns].reshape(shape)
+            name: tensor_of(self.network, name) * padded[columns].reshape(shape)
             for name, (columns, shape) in self._columns.items()
         }
 

@@ -96,7 +96,22 @@ class Tied(nn.Module):
         return self.last(self.again(self.mix(x)).relu().mean((2, 3)))
 
 
-@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising, Sloping, Tied])
+class Filtering(nn.Module):
+    """Convolves with filters that do not train: a blur of each channel, and differences of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 6, 1), nn.Linear(4, 2)
+        self.register_buffer("blur", torch.full((6, 1, 3, 3), 1 / 9))
+        self.register_buffer("differences", torch.randn(4, 6, 1, 1))
+
+    def forward(self, x):
+        x = self.first(x)
+        x = nn.functional.conv2d(x, self.blur, padding=1, groups=x.shape[1])
+        return self.last(nn.functional.conv2d(x, self.differences).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Concatenating, Shared, Attentive, Normalising, Sloping, Tied, Filtering])
 def test_every_cut_is_exact(make):
     torch.manual_seed(0)
     network = make().eval()
