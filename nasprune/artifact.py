@@ -112,7 +112,8 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
     network = copy.deepcopy(network).cpu().eval()
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+        # Tied weights are written under each of their names, for which safetensors wants memory of its own.
+        weights = {name: value.clone().contiguous() for name, value in network.state_dict().items()}
         save_file(weights, partial / WEIGHTS)
         if onnx:
             export_onnx(network, statistics, record["image_size"], partial / ONNX, about=about(record))

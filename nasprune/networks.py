@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from dataclasses import dataclass
@@ -193,7 +194,17 @@ def build_with_widths(settings: NetworkSettings, widths: Mapping[str, int]) -> n
         kept = coupling.first_channels(widths)
     except ValueError as error:
         raise NetworkError(f"widths given do not fit {settings.network}: {error}") from error
-    return derive(network, coupling, kept).to_empty(device="cpu")
+    return _emptied(derive(network, coupling, kept))
+
+
+def _emptied(network: nn.Module) -> nn.Module:
+    """A copy on the CPU with room for weights; what is tied stays tied, which torch's `to_empty` would part."""
+    room: dict[int, Any] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        empty = torch.empty_like(tensor, device="cpu")
+        trains = isinstance(tensor, nn.Parameter)
+        room[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if trains else empty
+    return copy.deepcopy(network, room)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -6,12 +6,15 @@ import json
 import pickle
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from nasprune.artifact import read_artifact, write_artifact
 from nasprune.errors import ArtifactError
-from nasprune.networks import NetworkSettings, build
+from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.runtime import check_onnx, onnx_session
+from nasprune.surgery import derive
 
 SETTINGS = NetworkSettings(network="resnet10", classes=3, image_size=16)
 
@@ -76,6 +79,39 @@ def test_an_onnx_file_of_another_network_is_named(point, tmp_path):
 def test_an_onnx_file_says_what_it_takes_and_what_its_logits_are(point):
     said = onnx_session(point / "model.onnx").get_modelmeta().custom_metadata_map
     assert said == {"point": "p", "dataset": "folder", "input": "RGB in [0, 1]", "classes": '["a", "b", "c"]'}
+
+
+class Tied(nn.Module):
+    """Two convolutions with one weight, one of which has two names."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.one, self.two = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.two.weight, self.stem, self.last = self.one.weight, self.first, nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.last(self.two(self.one(self.stem(x)).relu()).relu().mean((2, 3)))
+
+
+def tied(num_classes):
+    return Tied(num_classes)
+
+
+def test_tied_weights_come_back_tied(tmp_path, point):
+    settings = NetworkSettings(network="tests.test_artifact:tied", classes=3, image_size=16)
+    network = build(settings)
+    coupling = couple(network, settings)
+    kept = coupling.first_channels({group.name: 3 for group in coupling.groups})
+    smaller = derive(network, coupling, kept)
+    record = json.loads((point / "point.json").read_text())
+    write_artifact(
+        tmp_path / "tied", smaller, record | {"network": settings.network, "widths": coupling.widths(kept)}, onnx=False
+    )
+    read = read_artifact(tmp_path / "tied").network
+    assert count_parameters(read) == count_parameters(smaller)
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(read(images), smaller(images))
 
 
 def test_nothing_half_written_where_there_is_no_room(tmp_path):
