@@ -24,8 +24,12 @@ class Compute:
     bfloat16: bool
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network here, its convolutions in the channels-last layout that batches come in."""
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        """Move a network here, its convolutions over images in the channels-last layout that batches come in."""
+        network = network.to(self.device)
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.dim() == 4:  # a volume's kernel has five sides, for which torch has another layout
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
+        return network
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context of training's forward passes."""

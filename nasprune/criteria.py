@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from nasprune.errors import NetworkError, SettingsError
 from nasprune.masking import MaskedNetwork
 from nasprune.strided import right_gradients
+from nasprune.tensors import tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +162,7 @@ class Scaling:
 
 
 def _weight(network: nn.Module, layer: Layer) -> torch.Tensor:
-    weight = network.get_parameter(layer.weight).detach().float()
+    weight = tensor_of(network, layer.weight).detach().float()
     return weight.transpose(0, 1) if layer.inputs is not None and layer.input_axis == 0 else weight
 
 

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nasprune.instead import Instead
+from nasprune.tensors import places_of, tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +37,12 @@ class MaskedNetwork:
         self.network = network
         self._columns: dict[str, tuple[torch.Tensor, tuple[int, ...]]] = {}
         self._normed: dict[str, torch.Tensor] = {}
+        self._places = {names[0]: names for names in places_of(network).values()}
         for layer in coupling.layers:
             read = layer.outputs if layer.kind == "layer_norm" else layer.inputs
             if read is None or bool((read == coupling.channels).all()):
                 continue
-            weight = network.get_parameter(layer.weight)
+            weight = tensor_of(network, layer.weight)
             read = read.to(weight.device)
             if layer.kind == "layer_norm":
                 self._normed[layer.weight] = read
@@ -53,18 +55,24 @@ class MaskedNetwork:
         """Logits (B, classes) of images (B, 3, H, W) under mask (C,); gradients flow to both."""
         weights = self.weights(mask)
         if not self._normed:
-            return cast("torch.Tensor", functional_call(self.network, weights, (images,)))
+            return self._run(images, weights)
         padded = torch.cat([mask, mask.new_ones(1)])
-        norms = {name: self.network.get_parameter(name) * 1 for name in self._normed}  # tensors to know them by
+        norms = {name: tensor_of(self.network, name) * 1 for name in self._normed}  # tensors to know them by
         masks = {id(norms[name]): padded[at] for name, at in self._normed.items()}
         with Instead(F.layer_norm, functools.partial(_layer_norm, masks)):
-            return cast("torch.Tensor", functional_call(self.network, {**weights, **norms}, (images,)))
+            return self._run(images, {**weights, **norms})
+
+    def _run(self, images: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Logits with these in the place of the network's own, wherever one of them stands."""
+        everywhere = {place: weight for name, weight in weights.items() for place in self._places[name]}
+        # Not tied by torch, which replaces a module's weight once for each name of the module and then puts back less.
+        return cast("torch.Tensor", functional_call(self.network, everywhere, (images,), tie_weights=False))
 
     def weights(self, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """The weights that the network runs with under mask (C,), by name."""
         padded = torch.cat([mask, mask.new_ones(1)])
         return {
-            name: self.network.get_parameter(name) * padded[columns].reshape(shape)
+            name: tensor_of(self.network, name) * padded[columns].reshape(shape)
             for name, (columns, shape) in self._columns.items()
         }
 

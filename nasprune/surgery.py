@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from nasprune.coupling.result import whole_groups_leave
+from nasprune.tensors import tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,19 +29,16 @@ def derive(network: nn.Module, coupling: Coupling, kept: torch.Tensor) -> nn.Mod
     for axis in coupling.axes:
         slices.setdefault(axis.tensor, {})[axis.axis] = stays[axis.channels].nonzero().flatten()
     with torch.no_grad():
-        smaller = {name: _sliced(_tensor(network, name), places) for name, places in slices.items()}
+        smaller = {name: _sliced(tensor_of(network, name), places) for name, places in slices.items()}
     # Copied around the tensors that change, which may be most of the memory.
-    memo = {id(_tensor(network, name)): tensor for name, tensor in smaller.items()}
-    derived = copy.deepcopy(network, memo)
-    for name in {name.rpartition(".")[0] for name in slices}:
-        _describe(derived.get_submodule(name), network.get_submodule(name))
+    memo = {id(tensor_of(network, name)): tensor for name, tensor in smaller.items()}
+    derived = copy.deepcopy(network, dict(memo))
+    fewer_groups = {id(tensor_of(network, layer.weight)) for layer in coupling.layers if layer.kind == "depthwise"}
+    for module, before in zip(derived.modules(), network.modules(), strict=True):  # tied weights: in several modules
+        own = (*before.parameters(recurse=False), *before.buffers(recurse=False))
+        if any(id(tensor) in memo for tensor in own):
+            _describe(module, before, id(getattr(before, "weight", None)) in fewer_groups)
     return derived
-
-
-def _tensor(network: nn.Module, name: str) -> torch.Tensor:
-    module, _, own = name.rpartition(".")
-    found: torch.Tensor = getattr(network.get_submodule(module), own)
-    return found
 
 
 def _sliced(tensor: torch.Tensor, places: Mapping[int, torch.Tensor]) -> torch.Tensor:
@@ -55,18 +52,20 @@ def _sliced(tensor: torch.Tensor, places: Mapping[int, torch.Tensor]) -> torch.T
     return values
 
 
-def _describe(module: nn.Module, before: nn.Module) -> None:
+def _describe(module: nn.Module, before: nn.Module, fewer_groups: bool) -> None:
     """Bring a module's own account of its shapes in line with its weights.
 
     Convolutions compute with their `groups` and layer norms with their `normalized_shape`; the rest is for readers.
+    Whether whole groups of a convolution leave (`fewer_groups`) was decided for the dense network: the shape of a
+    weight that has been cut before may say otherwise.
     """
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor):
         return
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         module.out_channels = weight.shape[0]
-        if whole_groups_leave(module.groups, _tensor(before, "weight").shape):
-            module.groups = module.groups * len(weight) // len(_tensor(before, "weight"))
+        if fewer_groups:
+            module.groups = module.groups * len(weight) // len(tensor_of(before, "weight"))
         module.in_channels = weight.shape[1] * module.groups
     elif isinstance(module, nn.ConvTranspose2d):
         module.in_channels, module.out_channels = weight.shape[:2]
@@ -75,7 +74,7 @@ def _describe(module: nn.Module, before: nn.Module) -> None:
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):
-        module.num_groups = module.num_groups * len(weight) // len(_tensor(before, "weight"))
+        module.num_groups = module.num_groups * len(weight) // len(tensor_of(before, "weight"))
         module.num_channels = len(weight)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(weight)

@@ -154,13 +154,16 @@ def fit(
     network.eval()
 
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
 def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, epoch: int = 0) -> None:
     """Set every batch norm's statistics afresh, as the plain average over one epoch of training images.
 
     After channels were removed or re-weighted the old statistics no longer describe what flows
     (EagleEye, Li et al. 2020). Does nothing to networks without batch norm.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, _BATCH_NORMS) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

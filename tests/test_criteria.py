@@ -90,6 +90,15 @@ def test_fpgm_is_least_at_the_middle_of_the_filters():
     assert found.tolist() == pytest.approx([6, 5, 9])
 
 
+@pytest.mark.parametrize("name", ["l1", "fpgm", "taylor"])
+def test_filters_that_do_not_train_count_as_others_do(name, network):
+    trained, _ = importance(name, network)
+    frozen = network.stem.weight.detach()
+    del network.stem.weight
+    network.stem.register_buffer("weight", frozen)
+    assert torch.equal(importance(name, network)[0], trained)
+
+
 def test_taylor_is_the_squared_first_order_change_of_the_loss(network):
     batches = Batches(1)
     found, coupling = importance("taylor", network, batches)

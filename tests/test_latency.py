@@ -54,6 +54,17 @@ def test_torch_runtime_measures_too():
     assert latency_cost(COUPLING, measure(COUPLING, "torch")).full > 0
 
 
+def test_padding_given_as_a_word_takes_the_time_of_what_it_stands_for():
+    def keys(first, second, third):
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, (3, 5), padding=first, dilation=(2, 1)), nn.Conv2d(4, 4, 3, padding=second, groups=4),
+            nn.Conv2d(4, 4, 3, padding=third, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+        )  # fmt: skip
+        return [layer_key(layer) for layer in find_coupling(network, torch.zeros(1, 3, 8, 8)).layers]
+
+    assert keys("same", "same", "valid") == keys((2, 2), 1, 0)
+
+
 def test_cost_is_the_sum_of_interpolated_layers():
     cost = latency_cost(COUPLING, written(lambda i, o: 3.0 * o))
     # In this table times are proportional to output widths, with 16 + 16 + 32 + 4 of them.

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from nasprune.compute import Compute
 from nasprune.descent import DescentSettings
 from nasprune.errors import ArtifactError, DataError, NetworkError, SettingsError
 from nasprune.latency import LatencyTable
@@ -126,6 +127,40 @@ def test_multiply_adds_are_those_of_layers_whatever_else_the_network_multiplies(
         one, two = pruned.network.first.out_channels, pruned.network.second.out_channels
         assert pruned.macs == 8 * 8 * 4 * one * 9 + 6 * 6 * one * two * 9 + two * 2
         assert pruned.macs_ratio == pruned.macs / (8 * 8 * 4 * 12 * 9 + 6 * 6 * 12 * 8 * 9 + 8 * 2) <= pruned.budget
+
+
+class Spectral(nn.Module):
+    """Convolves over bands, rows and columns, and then over rows and columns (HybridSN)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.volume, self.norm = nn.Conv3d(1, 8, (3, 3, 3)), nn.BatchNorm3d(8)
+        self.plane, self.last = nn.Conv2d(8 * 4, 12, 3), nn.Linear(12, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        volume = self.norm(self.volume(images.unsqueeze(1))).relu()
+        return self.last(self.plane(volume.flatten(1, 2)).relu().mean((2, 3)))
+
+
+def test_a_network_over_bands_is_pruned_too():
+    train = [(torch.randn(8, 6, 10, 10), torch.randint(2, (8,))) for _ in range(2)]
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    for pruned in prune(Spectral(), torch.zeros(2, 6, 10, 10), train, [0.6, 0.3], settings=quick, device="cpu"):
+        one, two = pruned.network.volume.out_channels, pruned.network.plane.out_channels
+        assert pruned.macs == 4 * 64 * 27 * one + 36 * 9 * 4 * one * two + two * 2
+        assert pruned.macs_ratio <= pruned.budget
+
+
+def test_kernels_over_images_lie_as_their_batches_do():
+    def network():
+        torch.manual_seed(0)
+        return nn.ModuleList([Spectral(), nn.Conv2d(3, 5, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(8, 8, 3, groups=8)])
+
+    placed = Compute(device=torch.device("cpu"), bfloat16=False).place(network())
+    for (name, value), plain in zip(placed.state_dict().items(), network().state_dict().values(), strict=True):
+        expected = plain.to(memory_format=torch.channels_last) if plain.dim() == 4 else plain
+        assert torch.equal(value, plain), name
+        assert value.stride() == expected.stride(), name
 
 
 def test_the_same_call_goes_on_where_it_was_stopped(trained, tmp_path):

@@ -72,6 +72,16 @@ def test_recalibration_is_the_plain_average_over_batches():
     assert not any(module.training for module in network.modules())
 
 
+@pytest.mark.parametrize(("kind", "sides"), [(nn.BatchNorm1d, ()), (nn.BatchNorm1d, (5,)), (nn.BatchNorm3d, (2, 3, 4))])
+def test_recalibration_is_of_batch_norms_over_any_number_of_sides(kind, sides):
+    norm, without = kind(2), kind(2, track_running_stats=False)
+    batches = [torch.randn(6, 2, *sides) * 2 + 1 for _ in range(2)]
+    recalibrate(nn.Sequential(norm, without), Given(*((batch, None) for batch in batches)), COMPUTE)
+    means = torch.stack([batch.transpose(0, 1).flatten(1).mean(1) for batch in batches]).mean(0)
+    assert torch.allclose(norm.running_mean, means, atol=1e-5)
+    assert without.running_mean is None
+
+
 def test_accuracy_counts_every_image_once():
     network = nn.Flatten()  # the logits are the image
     images = torch.eye(4).reshape(4, 4, 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from nasprune.coupling.exporting import module_of, operation, shape
@@ -18,6 +19,8 @@ def entrywise(f: Follower, node: torch.fx.Node) -> Value:
     """Operands are aligned as they broadcast, and their channels merged."""
     sources = node.all_input_nodes
     out = shape(node)
+    for source in sources:
+        _fix_if_spread(f, node, source)
     found = [(source, f.values[source]) for source in sources]
     axes = {
         value.axis + len(out) - len(shape(source)) for source, value in found if isinstance(value, Channels)
@@ -47,6 +50,28 @@ def entrywise(f: Follower, node: torch.fx.Node) -> Value:
         else:
             f.numbering.fix(numbers, f"joined with channels that stay at {module_of(node) or node.name}")
     return Channels(axis, numbers)
+
+
+def _fix_if_spread(f: Follower, node: torch.fx.Node, source: torch.fx.Node) -> None:
+    """A single channel that meets many, as the map of a spatial attention does, is none of them: it stays."""
+    value, out = f.values[source], shape(node)
+    if isinstance(value, Channels) and len(value.numbers) == 1 < out[value.axis - len(shape(source))]:
+        f.numbering.fix(value.numbers, f"a single channel for many at {module_of(node) or node.name}")
+        f.values[source] = None
+
+
+def prelu(f: Follower, node: torch.fx.Node) -> Value:
+    """Slopes run along axis 1, not along the last one as other operands would; or there is one for all channels."""
+    source, slopes = node.all_input_nodes
+    value, weight = f.value(source), f.values[slopes]
+    if not isinstance(value, Channels) or value.axis != 1 or math.prod(shape(slopes)) == 1:
+        f.fix(slopes, "")
+    elif isinstance(weight, Leaf):
+        f.bind(weight.name, 0, value.numbers)
+    else:
+        f.stay(node, "prelu with computed slopes")
+        return None
+    return value
 
 
 def over_positions(f: Follower, node: torch.fx.Node) -> Value:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nasprune.errors import NetworkError
+from nasprune.tensors import places_of, tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +29,13 @@ class Exported:
 
     Attributes:
         graph: Nodes in the order of execution; `meta["val"]` holds shapes.
-        tensors: Names of parameters and buffers, by the name of their node.
+        tensors: Names of parameters and buffers, by the name of their node; of several names the first.
+        images: Name of the node that is the network's input; a tensor that its code holds is an input of the graph too.
     """
 
     graph: torch.fx.Graph
     tensors: Mapping[str, str]
+    images: str
 
 
 def export(network: nn.Module, example: torch.Tensor) -> Exported:
@@ -67,8 +70,12 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
         for module, mode in training.items():
             module.training = mode
     signature = program.graph_signature
-    tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    return Exported(graph=program.graph, tensors=tensors)
+    places = places_of(network)
+    tensors = {
+        node: places[id(tensor_of(network, name))][0]
+        for node, name in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()
+    }
+    return Exported(graph=program.graph, tensors=tensors, images=str(signature.user_inputs[0]))
 
 
 def _first_line(error: Exception) -> str:

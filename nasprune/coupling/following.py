@@ -112,7 +112,7 @@ class Follower:
     def batch(self) -> int:
         """Images in the example."""
         for node in self.exported.graph.nodes:
-            if node.op == "placeholder" and node.name not in self.exported.tensors:
+            if node.name == self.exported.images:
                 return shape(node)[0]
         raise AssertionError("a graph without an input")
 

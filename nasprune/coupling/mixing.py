@@ -77,9 +77,18 @@ def _geometry(node: torch.fx.Node) -> Geometry | None:
         node.kwargs.get(key, default) if value is None else value
         for value, (key, default) in zip(given, keys, strict=True)
     )
+    spread = _pair(dilation)
     return Geometry(
-        kernel=sides, stride=_pair(stride), padding=_pair(padding), dilation=_pair(dilation), sides=shape(images)[2:]
-    )
+        kernel=sides, stride=_pair(stride), padding=_padding(padding, sides, spread), dilation=spread,
+        sides=shape(images)[2:],
+    )  # fmt: skip
+
+
+def _padding(given: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:  # noqa: ANN401
+    """On each rim; for "same" around a kernel of even sides the lesser of the two, where torch has one more on one."""
+    if given == "same":
+        return tuple(step * (side - 1) // 2 for side, step in zip(kernel, dilation, strict=True))
+    return _pair(0 if given == "valid" else given)
 
 
 def _pair(given: Any) -> tuple[int, ...]:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """Names of ATen operations, by what they do to channels. In-place forms have the same name."""
 
 ENTRYWISE = frozenset({
-    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
     "hardtanh", "sigmoid", "log_sigmoid", "tanh", "softplus", "softsign", "threshold", "clamp",
     "clamp_min", "clamp_max",
     "add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "maximum", "minimum", "where", "lerp", "pow", "sqrt",

@@ -21,7 +21,7 @@ class Geometry:
     Attributes:
         kernel: Sides of the kernel; () for a linear layer.
         stride: A step for each side, and so on.
-        padding: On each rim.
+        padding: On each rim; where an even kernel with padding "same" has one more on one rim, the lesser.
         dilation: Between the kernel's elements.
         sides: Of the input: height and width, or for a linear layer the number of rows.
     """

@@ -67,6 +67,7 @@ def _getitem(f: Follower, node: torch.fx.Node) -> Value:
 _RULES: Mapping[str, Callable[[Follower, torch.fx.Node], Value]] = {
     "getitem": _getitem,
     **dict.fromkeys(operations.ENTRYWISE, elementwise.entrywise),
+    "prelu": elementwise.prelu,
     **dict.fromkeys(operations.OVER_POSITIONS, elementwise.over_positions),
     **dict.fromkeys(operations.REDUCTIONS, elementwise.reduce),
     **dict.fromkeys(operations.ALONG_AN_AXIS, elementwise.along_an_axis),
