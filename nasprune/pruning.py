@@ -18,7 +18,7 @@ from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, DescentSettings, Pruned
 from nasprune.errors import SettingsError
 from nasprune.files import locked
-from nasprune.given import Given, Labelled
+from nasprune.labelled import CheckedBatches, Labelled
 from nasprune.lessons import AskedLessons
 from nasprune.progress import Progress, Session
 from nasprune.proof import proven
@@ -88,8 +88,8 @@ def prune(
     with torch.no_grad():
         classes = dense(example).shape[1]
 
-    def given(labelled: Labelled) -> Given:
-        return Given(labelled, compute.device, channels=example.shape[1], classes=classes)
+    def given(labelled: Labelled) -> CheckedBatches:
+        return CheckedBatches(labelled, compute.device, channels=example.shape[1], classes=classes)
 
     batches = given(train)
     way = Descent(

@@ -15,7 +15,7 @@ Images of any kind of number are taken as float32 with the values that they have
 values in [0, 1] is to be given these. Labels are whole numbers of any kind, (B,) or (B, 1)."""
 
 
-class Given:
+class CheckedBatches:
     """The caller's batches on the device, each looked at before it is used.
 
     Args:
