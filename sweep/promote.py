@@ -21,6 +21,7 @@ from nasprune.files import plain
 from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
 from sweep.commandline import add_places, command, settle_places
 from sweep.front import MACS, MACS_SHARE, Cost, choose
+from sweep.settings import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +132,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--name", help="the registered model (default: <dataset>-<network>, with --dataset <dataset>)")
     add_places(parser)
     given = settle_places(parser.parse_args(arguments))
+    if given.study is not None:
+        check_name(given.study)
     if given.by != "macs" and given.min_accuracy is None:
         raise SettingsError(
             f"--by {given.by} given without --min-accuracy; expected both for the cheapest by {given.by}, or a limit "

@@ -36,6 +36,19 @@ RESERVED = ("shared", "mlflow")
 """Folders of the storage that are not studies."""
 
 
+def check_name(study: str) -> None:
+    """Refuse a study's name that would be no folder of its own in the storage.
+
+    Raises:
+        SettingsError: with what a name may be.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study) or study in RESERVED:
+        raise SettingsError(
+            f"study name '{study}' given; expected letters, digits, '.', '_' and '-' only, and none of "
+            f"{', '.join(RESERVED)}"
+        )
+
+
 def _help(text: str, *, free: bool = False) -> dict[str, Any]:
     """A field's help, and whether a resumed study may change it."""
     return {"help": text, "free": free}
@@ -167,11 +180,7 @@ class StudySettings:
         object.__setattr__(self, "bands", self.data_settings().bands)
         if not self.study:
             object.__setattr__(self, "study", plain(f"{self.data_settings().name}-{self.network}"))
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.study) or self.study in RESERVED:
-            raise SettingsError(
-                f"study name '{self.study}' given; expected letters, digits, '.', '_' and '-' only, "
-                f"and none of {', '.join(RESERVED)}"
-            )
+        check_name(self.study)
         if not self.budgets or not all(0 < budget <= 1 for budget in self.budgets):
             given = ",".join(f"{budget:g}" for budget in self.budgets)
             raise SettingsError(f"budgets '{given}' given; expected shares of the dense cost above 0 and at most 1")

@@ -226,6 +226,7 @@ CONTAINER = only(
 )
 POD = only(
     spec_=only(
+        securityContext_=only(fsGroup_={"const": 1000}),  # or volumes that are root's could not be written
         containers_=several(CONTAINER),
         volumes_=several(
             only(
