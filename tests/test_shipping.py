@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from nasprune.artifact import read_artifact
 from nasprune.compute import choose_compute
@@ -18,7 +19,7 @@ from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings
 from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
 from nasprune.runtime import onnx_session
-from nasprune.shipping import ship
+from nasprune.shipping import CALIBRATION_IMAGES, _spread, ship
 from nasprune.training import TrainingSettings
 from nasprune.verify import verify
 from tests.data.scene_files import geotiff, write_zip
@@ -129,3 +130,26 @@ def test_a_dim_band_beside_a_bright_one_survives_int8(tmp_path):
         said = onnx_session(tmp_path / "board" / name).get_modelmeta().custom_metadata_map
         assert said["input"] == "all bands over 65535, in [0, 1]"
         assert json.loads(said["classes"]) == ["cloud", "water"]
+
+
+class Numbered:
+    """Batches of one image each, which is its place in the data set."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def epoch(self, number):
+        return ((torch.tensor(place), None) for place in range(self.count))
+
+
+@pytest.mark.parametrize("count", [100, 256, 300, 500, 1000, 1470])
+def test_int8_is_calibrated_on_images_from_all_over_the_data_set(count):
+    """It lies class by class: images from its beginning alone would leave the last classes out."""
+    seen = [int(image) for image in _spread(Numbered(count))]
+    assert len(seen) == min(count, CALIBRATION_IMAGES)
+    gaps = np.diff([-1, *seen])
+    assert seen[-1] == count - 1
+    assert max(gaps) - min(gaps) <= 1
