@@ -109,7 +109,7 @@ def quantise(source: Path, target: Path, images: Batches, *, bit_depth: int) -> 
     Args:
         source: ONNX with a fixed batch of 1.
         target: The file to be written.
-        images: Batches of one training image each, in [0, 1]; the first `CALIBRATION_IMAGES` are used.
+        images: Batches of one training image each, in [0, 1]; `CALIBRATION_IMAGES` from all over are used.
         bit_depth: Of the images, 8 or 16.
     """
     import onnx
@@ -143,9 +143,10 @@ def quantise(source: Path, target: Path, images: Batches, *, bit_depth: int) -> 
 
 def _spread(images: Batches) -> Iterator[npt.NDArray[np.float32]]:
     """Images from all over the data set, which lies class by class."""
-    step = max(1, len(images) // CALIBRATION_IMAGES)
+    there = len(images)
+    wanted = min(there, CALIBRATION_IMAGES)
     for number, (image, _) in enumerate(images.epoch(0)):
-        if number % step == 0 and number // step < CALIBRATION_IMAGES:
+        if (number + 1) * wanted // there > number * wanted // there:  # the last one of its share of the data set
             yield image.numpy()
 
 

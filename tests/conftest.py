@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import socket
 import tempfile
 from contextlib import closing
@@ -102,8 +103,15 @@ def lively(name: str, head: str) -> nn.Module:
 
 
 @pytest.fixture
-def point(tmp_path: Path) -> Path:
+def point(tmp_path: Path, _point: Path) -> Path:
     """The folder of a point of three classes and 16 px, as a study leaves it; its figures mean nothing."""
+    return Path(shutil.copytree(_point, tmp_path / "p"))
+
+
+@pytest.fixture(scope="session")
+def _point(tmp_path_factory) -> Path:
+    """Exporting it takes seconds, copying it none."""
+    tmp_path = tmp_path_factory.mktemp("point")
     settings = NetworkSettings(network="resnet10", classes=3, image_size=16)
     network = build(settings)
     widths = {group.name: group.size for group in couple(network, settings).groups}

@@ -172,3 +172,22 @@ def test_nothing_half_written_where_there_is_no_room(tmp_path):
             {"statistics": {"mean": [0.5] * 3, "deviation": [1.0] * 3}},
         )
     assert [path.name for path in tmp_path.iterdir()] == ["points"]
+
+
+def test_a_point_read_back_is_in_evaluation_mode(point):
+    assert not any(module.training for module in read_artifact(point).network.modules())
+
+
+def test_a_point_whose_writing_was_killed_does_not_exist(point, tmp_path, monkeypatch):
+    known, there = read_artifact(point), []
+
+    def killed(*_given, **_how):
+        there.append((tmp_path / "q").exists())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nasprune.artifact.export_onnx", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_artifact(tmp_path / "q", known.network, known.record)
+    assert there == [False]
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]

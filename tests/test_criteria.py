@@ -146,3 +146,31 @@ def test_derived_network_does_not_touch_its_source(network):
     kept = torch.tensor([True] + [False] * 3 + [True] * 6)
     derive(network, coupling, kept).stem.weight.data.zero_()
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_scores_are_importance_over_marginal_cost(network, exponent):
+    found, coupling = importance("l1", network)
+    cost = macs_cost(coupling)
+    each = cost.marginal(cost.sizes)[coupling.group_of].float()
+    divided = Scaling(coupling, cost, "global", 0.0)(found / each**exponent)
+    assert torch.allclose(Scaling(coupling, cost, "global", exponent)(found), divided, atol=1e-4)
+
+
+def test_taylor_is_the_mean_of_what_each_batch_says(network):
+    batches = Batches(3)
+    whole, _ = importance("taylor", network, batches)
+    alone = []
+    for batch in batches.batches:
+        one = Batches(0)
+        one.batches = [batch]
+        alone.append(importance("taylor", network, one)[0])
+    assert torch.allclose(whole, torch.stack(alone).mean(0))
+
+
+def test_a_derived_networks_frozen_weights_stay_frozen(network):
+    network.stem.weight.requires_grad_(False)
+    _, coupling = importance("constant", network)
+    derived = derive(network, coupling, torch.tensor([True, False] * 5))
+    learns = {name: weight.requires_grad for name, weight in network.named_parameters()}
+    assert {name: weight.requires_grad for name, weight in derived.named_parameters()} == learns

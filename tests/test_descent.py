@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -16,9 +17,9 @@ from nasprune.answers import obtain_answers
 from nasprune.artifact import data_record, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
-from nasprune.dense import DenseSettings, obtain_dense
+from nasprune.dense import DenseSettings, dense_key, obtain_dense
 from nasprune.descent import DescentSettings
-from nasprune.errors import SettingsError
+from nasprune.errors import ArtifactError, SettingsError
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
@@ -26,6 +27,7 @@ from nasprune.record import OF_DENSE
 from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings, evaluate
+from nasprune.verify import verify
 
 COMPUTE = choose_compute("cpu")
 SETTINGS = DescentSettings(
@@ -316,3 +318,27 @@ def test_whole_way_for_the_papers_networks(tmp_path, data, name, head):
     write_artifact(tmp_path / "p", first.network, record)
     batches = data.batches("test", batch_size=64, device=torch.device("cpu"))
     assert evaluate(read_artifact(tmp_path / "p").network, batches) == first.test_accuracy
+
+
+def test_a_dense_network_of_another_split_is_another(data):
+    network = NetworkSettings(network="resnet10", classes=len(data.classes), image_size=32)
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=3))
+    split = data.split
+    swapped = dataclasses.replace(split, validation=split.test, test=split.validation)
+    assert dense_key(settings, dataclasses.replace(data, split=swapped)) != dense_key(settings, data)
+
+
+@pytest.mark.parametrize(("part", "measure"), [("validation", "val_accuracy"), ("test", "test_accuracy")])
+def test_each_accuracy_of_the_dense_network_is_of_its_own_images(dense, data, part, measure):
+    batches = data.batches(part, batch_size=64, device=torch.device("cpu"))
+    assert dense.record[measure] == evaluate(dense.network, batches)
+    assert dense.record["val_accuracy"] != dense.record["test_accuracy"], "so that they can be told apart"
+
+
+def test_a_point_is_not_verified_on_other_images(folder, point, tmp_path):
+    shutil.copytree(point, tmp_path / "p")
+    record = json.loads((point / "point.json").read_text())
+    record["provenance"]["data_hash"] = "0" * 64
+    (tmp_path / "p" / "point.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match="measured on images with hash 000000000000, but those at hand have"):
+        verify(tmp_path / "p", folder / "data")

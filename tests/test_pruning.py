@@ -196,6 +196,41 @@ def test_the_same_call_goes_on_where_it_was_stopped(trained, tmp_path):
             call(lambda *_: None, **changed)
 
 
+STRAIGHT = DescentSettings(
+    search=SearchSettings(epochs=0, initial="l1"), tuning=TrainingSettings(epochs=1, learning_rate=1e-6), growth=0.0
+)
+
+
+def test_right_after_a_cut_statistics_are_taken_afresh(trained):
+    """The old ones describe what flows no more: here they are spoilt, and the network guesses."""
+    network = copy.deepcopy(trained)
+    network[4].running_mean.fill_(1e3)
+    result = one(network, striped(64), 0.9, validation=striped(64), settings=STRAIGHT)
+    assert result.recalibrated_val_accuracy > 0.8
+
+
+def test_the_cost_ratio_is_of_what_budgets_are_shares_of(trained):
+    result = one(trained, striped(32), 0.5, settings=dataclasses.replace(STRAIGHT, cost="params"))
+    assert result.cost_ratio == result.params / sum(value.numel() for value in trained.parameters())
+    assert result.cost_ratio != result.macs_ratio
+
+
+def test_checkpoints_of_another_network_are_refused(trained, tmp_path):
+    one(trained, striped(32), 0.5, settings=STRAIGHT, checkpoints=tmp_path)
+    other = copy.deepcopy(trained)
+    other[8].weight.data.mul_(2)
+    with pytest.raises(ArtifactError, match="other settings"):
+        one(other, striped(32), 0.5, settings=STRAIGHT, checkpoints=tmp_path)
+
+
+def test_tuning_goes_on_with_the_epochs_after_the_searchs(trained, monkeypatch):
+    """Batches that are drawn by the number of their epoch come in an order that the search has not seen."""
+    begun = []
+    monkeypatch.setattr("nasprune.descent.fit", lambda *_given, first_epoch, **_how: begun.append(first_epoch))
+    one(trained, striped(32), 0.5, settings=dataclasses.replace(QUICK, search=SearchSettings(epochs=3)))
+    assert begun == [3]
+
+
 class Stream(IterableDataset):
     """Does not know its length."""
 

@@ -131,17 +131,28 @@ def build(kinds, widths, flat):
     return network.double()
 
 
+GRAPHS = {"drawn": 0, "cut": 0}
+"""How many were drawn, and how many of them had something to cut."""
+
+
+def test_every_cut_of_every_graph_is_exact():
+    every_cut_of_every_graph_is_exact()
+    assert GRAPHS["cut"] > 0.9 * GRAPHS["drawn"]
+
+
 @settings(max_examples=500, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_every_cut_of_every_graph_is_exact(data):
+def every_cut_of_every_graph_is_exact(data):
     kinds = data.draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
     width = st.sampled_from((4, 6, 8))
     widths = [data.draw(width) for _ in range(len(kinds) + 1)]
     torch.manual_seed(data.draw(st.integers(0, 1000)))
     network = build(kinds, widths, data.draw(st.booleans()))
     images = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)
+    GRAPHS["drawn"] += 1
     try:
         coupling = find_coupling(network, images)
+        GRAPHS["cut"] += 1
     except NetworkError as error:
         # One fresh group norm can tie all there is; that is said, and nothing is cut.
         assert "nothing to prune" in str(error)

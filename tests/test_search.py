@@ -20,6 +20,8 @@ from nasprune.progress import Session
 from nasprune.score_rules import Gradient, Saliency
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings, search
+from nasprune.stepping import Step
+from nasprune.training import one_cycle
 from tests.waiting import Waits, without_values
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
@@ -204,3 +206,59 @@ def test_a_search_waits_once_an_epoch(network, lessons, learn):
         return counted.count
 
     assert waits(3) - waits(2) == 1
+
+
+@pytest.mark.parametrize(
+    ("done", "temperature", "length"), [(0.0, 0.6, 0.02), (0.5, (0.6 * 0.05) ** 0.5, 0.01), (1.0, 0.05, 0.0)]
+)
+def test_the_gradients_sigmoid_grows_colder_and_its_steps_shorter(network, done, temperature, length):
+    coupling = find_coupling(network, torch.zeros(1, 3, 8, 8))
+    rule = gradient(network)
+    cut = cut_at_budget(rule.scores, coupling.group_of, macs_cost(coupling), 0.5)
+    before = rule.scores.detach().clone()
+    rule.mask(cut, done)
+    assert torch.allclose(rule._soft, torch.sigmoid((before - cut.threshold) / temperature))
+    rule.step(torch.ones(coupling.channels), 0.5, done)
+    moved = rule.scores.detach() - before
+    assert float(moved.square().mean().sqrt()) == pytest.approx(length, rel=1e-3, abs=1e-8)
+
+
+@pytest.fixture
+def noted(monkeypatch):
+    """Notes what each step of a search asks its threshold and its weights for."""
+    asked, rates = [], []
+
+    def cut(scores, group_of, cost, budget, blocks=None):
+        asked.append((budget, blocks))
+        return cut_at_budget(scores, group_of, cost, budget, blocks)
+
+    class Noted(Step):
+        def __call__(self, *given, rate):
+            rates.append(rate)
+            return super().__call__(*given, rate=rate)
+
+    monkeypatch.setattr("nasprune.search.cut_at_budget", cut)
+    monkeypatch.setattr("nasprune.search.Step", Noted)
+    return asked, rates
+
+
+def test_the_budget_falls_log_linearly_over_the_ramp_and_stays(network, lessons, noted):
+    searched(network, lessons, epochs=2, ramp=0.5)  # of 20 steps each, to 0.7
+    budgets = [budget for budget, _ in noted[0]]
+    assert budgets == pytest.approx([0.7 ** (step / 20) for step in range(20)] + [0.7] * 20)
+
+
+def test_the_rate_of_a_searchs_weights_is_one_cycle(network, lessons, noted):
+    searched(network, lessons, epochs=2, weight_learning_rate=0.02)
+    assert noted[1] == pytest.approx([0.02 * one_cycle(step / 40, 0.1) for step in range(40)])
+
+
+def test_blocks_are_cut_whole_at_every_step(network, lessons, noted):
+    coupling, blocks = find_coupling(network, torch.zeros(1, 3, 8, 8)), torch.tensor([2, 2])
+    settings = SearchSettings(epochs=1, initial="random")
+    search(
+        network, coupling, macs_cost(coupling), lessons, 0.7, settings, COMPUTE,
+        seed=1, session=Session(), blocks=blocks,
+    )  # fmt: skip
+    assert len(noted[0]) == 20
+    assert all(given is blocks for _, given in noted[0])

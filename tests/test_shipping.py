@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from nasprune.artifact import read_artifact
+from nasprune import shipping
+from nasprune.artifact import load_data, read_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, EncodedImage, load
 from nasprune.dense import DenseSettings, obtain_dense
@@ -19,7 +21,7 @@ from nasprune.networks import NetworkSettings
 from nasprune.provenance import processor
 from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures, board_machine
 from nasprune.runtime import onnx_session
-from nasprune.shipping import ship
+from nasprune.shipping import CALIBRATION_IMAGES, Measured, _spread, ship
 from nasprune.training import TrainingSettings
 from nasprune.verify import verify
 from tests.data.scene_files import geotiff, write_zip
@@ -131,3 +133,65 @@ def test_a_dim_band_beside_a_bright_one_survives_int8(tmp_path):
         said = onnx_session(tmp_path / "board" / name).get_modelmeta().custom_metadata_map
         assert said["input"] == "all bands over 65535, in [0, 1]"
         assert json.loads(said["classes"]) == ["cloud", "water"]
+
+
+class Numbered:
+    """Batches of one image each, which is its place in the data set."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def epoch(self, number):
+        return ((torch.tensor(place), None) for place in range(self.count))
+
+
+@pytest.mark.parametrize("count", [100, 256, 300, 500, 1000, 1470])
+def test_int8_is_calibrated_on_images_from_all_over_the_data_set(count):
+    """It lies class by class: images from its beginning alone would leave the last classes out."""
+    seen = [int(image) for image in _spread(Numbered(count))]
+    assert len(seen) == min(count, CALIBRATION_IMAGES)
+    gaps = np.diff([-1, *seen])
+    assert seen[-1] == count - 1
+    assert max(gaps) - min(gaps) <= 1
+
+
+@pytest.fixture
+def scenes(shipped):
+    """The dense network of `shipped` and its images."""
+    artifact = read_artifact(shipped[0])
+    return artifact, load_data(artifact.record, shipped[0].parent.parent / "data")
+
+
+def test_int8_is_calibrated_on_training_images(scenes, tmp_path, monkeypatch):
+    artifact, data = scenes
+    seen = []
+
+    def quantised(_source, _target, images, **_how):
+        seen.append(torch.cat([image for image, _ in images.epoch(0)]))
+
+    monkeypatch.setattr(shipping, "export_onnx", lambda *_given, **_how: None)
+    monkeypatch.setattr(shipping, "quantise", quantised)
+    monkeypatch.setattr(shipping, "measure", lambda *_given: Measured(**dict.fromkeys(Measured.__annotations__, 0)))
+    ship(artifact, data, tmp_path)
+    assert torch.allclose(seen[0], data.images.gather(data.split.train).float() / 255)
+
+
+def test_latency_is_the_median_in_milliseconds_on_one_thread(scenes, tmp_path, monkeypatch):
+    """Every fourth run is disturbed: it takes 30 ms instead of 2."""
+    artifact, data = scenes
+    clock, runs, given = [0.0], [], []
+
+    class Session:
+        def run(self, *_given):
+            runs.append(clock[0])
+            clock[0] += 0.002 if len(runs) % 4 else 0.03
+            return [np.zeros((1, len(data.classes)))]
+
+    monkeypatch.setattr(shipping, "onnx_session", lambda _path, **how: given.append(how) or Session())
+    monkeypatch.setattr(shipping.time, "perf_counter", lambda: clock[0])
+    (tmp_path / "file").write_bytes(b"x")
+    assert shipping.measure(tmp_path / "file", artifact, data).latency_ms == pytest.approx(2)
+    assert given == [{"threads": 1}]

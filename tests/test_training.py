@@ -275,3 +275,13 @@ def test_a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp
         kept = State(tensors={"weight": torch.zeros(1)})
         assert Session(tmp_path)._restore("tune", kept)[0] in (1, 2)  # the first at once, others as time allows
         assert float(kept.tensors["weight"]) in (1, 2)
+
+
+def test_the_distillation_loss_is_hintons():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(5, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    said, meant = (student / 3).softmax(1), (teacher / 3).softmax(1)
+    divergence = (meant * (meant / said).log()).sum(1).mean()
+    wanted = 0.3 * nn.functional.cross_entropy(student, labels) + 0.7 * 3**2 * divergence
+    assert float(distillation_loss(student, teacher, labels, 0.7, 3.0)) == pytest.approx(float(wanted), rel=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from nasprune.data.augment import Augmentation
 from nasprune.errors import SettingsError
 from nasprune.search import SearchSettings
+from nasprune.training import TrainingSettings
 from sweep.commandline import command, parse_settings
 from sweep.given import augmentation_given, search_given, shown
 from sweep.settings import StudySettings, check_same_study, fields
@@ -180,7 +182,10 @@ def test_single_file_without_packages_says_what_is_missing(tmp_path):
     copied = tmp_path / "run.py"
     shutil.copy(sweep.run.__file__, copied)
     (tmp_path / "nasprune").mkdir()  # the folder of the cluster's file mounts: no package
-    done = subprocess.run([sys.executable, "-S", copied], capture_output=True, text=True, check=False, cwd=tmp_path)
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it may name packages
+    done = subprocess.run(
+        [sys.executable, "-S", copied], capture_output=True, text=True, check=False, cwd=tmp_path, env=bare
+    )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {sys.executable} has no nasprune, sweep, torch, ray, optuna, mlflow, rich; run")
@@ -212,3 +217,34 @@ def test_a_key_of_a_settings_file_written_as_the_flag_is_told_how_to_write_it(tm
     path.write_text("dense-epochs = 3\n")
     with pytest.raises(SettingsError, match="has 'dense-epochs'; write dense_epochs"):
         parse_settings(["--settings", str(path)])
+
+
+GIVEN = StudySettings(
+    seed=3, batch_size=17, dense_learning_rate=0.011, tune_learning_rate=0.012, dense_epochs=5, tune_epochs=6,
+    search_epochs=2, growth=0.3, round_to=8, cost="params", polish_epochs=9, budgets=(0.1, 0.5),
+)  # fmt: skip
+
+
+def test_what_is_given_for_the_dense_network_arrives_there():
+    dense = GIVEN.dense_settings(4, 3)
+    assert dense.training == TrainingSettings(epochs=5, learning_rate=0.011)
+    assert (dense.batch_size, dense.seed, GIVEN.data_settings().seed) == (17, 3, 3)
+    assert (dense.network.classes, dense.network.bands) == (4, 3)
+
+
+def test_what_is_given_for_descents_arrives_there():
+    descent = GIVEN.descent_settings({})
+    assert descent.tuning == TrainingSettings(epochs=6, learning_rate=0.012)
+    assert descent.search.epochs == 2
+    assert (descent.batch_size, descent.growth, descent.round_to, descent.cost) == (17, 0.3, 8, "params")
+    assert GIVEN.budgets_of({}) == (0.5, 0.1)
+
+
+def test_polishing_takes_as_long_at_every_budget():
+    assert [GIVEN.polish_settings().epochs(budget)[1] for budget in (0.5, 0.1)] == [9, 9]
+
+
+def test_what_a_resumed_study_may_change_is_frozen():
+    assert {setting.name for setting in fields() if setting.metadata["free"]} == {
+        "trials", "polish_epochs", "board", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+    }  # fmt: skip

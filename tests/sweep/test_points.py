@@ -14,7 +14,7 @@ from torch import nn
 from nasprune.artifact import Artifact
 from nasprune.errors import ArtifactError
 from nasprune.record import BOARD_REPORT
-from sweep.points import KEYS, PointsFolder, take_front, volumes_reached
+from sweep.points import KEYS, PointsFolder, take_front, volume, volumes_reached
 
 _DENSE = {
     "network": "resnet10", "dataset": "scenes", "image_size": 48, "val_images": 100, "macs": 1000, "params": 9,
@@ -24,13 +24,14 @@ _DENSE = {
 DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
 
 
-def put(study, name, ratio, accuracy, budget=0):
+def put(study, name, ratio, accuracy, budget=0, *, macs_ratio=None):
+    """A point of this share of the cost that budgets are of, and of the MACs, by default about the same."""
     record = dict.fromkeys(KEYS, 0) | {
         "point": name, "trial": name[:4], "network": "resnet10", "head": "original", "dataset": "scenes",
         "classes": [], "image_size": 48, "bands": 3, "bit_depth": 8, "statistics": {}, "val_images": 100, "data": {},
         "provenance": {}, "widths": {},
         "budget": budget,
-        "cost": "macs", "cost_ratio": ratio, "macs_ratio": ratio,
+        "cost": "macs", "cost_ratio": ratio, "macs_ratio": 0.9 * ratio if macs_ratio is None else macs_ratio,
         "val_accuracy": accuracy, "test_accuracy": 1 - accuracy,
         "test_confusion": {"port": {"port": 7, "road": 3}}, "worst_class_test_accuracy": 0.7,
     }  # fmt: skip
@@ -143,3 +144,17 @@ def test_a_point_is_read_once_and_forgotten_with_its_folder(study):
     folder.read()
     assert folder.front({}) == take_front(study, DENSE, {})
     assert len(folder.front({})["points"]) == 2
+
+
+def test_hypervolumes_go_by_the_cost_of_the_budgets(tmp_path):
+    put(tmp_path, "t000-10pct", 0.1, 0.8, 0.1, macs_ratio=0.5)
+    front = take_front(tmp_path, DENSE, {})
+    assert volume(front["points"], (0.01,)) == pytest.approx(0.4)
+    assert volumes_reached(front, budgets=(0.01, 0.1)) == {"t000": pytest.approx([0.4])}
+
+
+def test_the_front_goes_by_macs(tmp_path):
+    put(tmp_path, "t000-a", 0.1, 0.8, macs_ratio=0.5)
+    put(tmp_path, "t000-b", 0.2, 0.8, macs_ratio=0.4)
+    front = take_front(tmp_path, DENSE, {})
+    assert [(point["point"], point["on_front"]) for point in front["points"]] == [("t000-a", False), ("t000-b", True)]

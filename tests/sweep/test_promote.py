@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep import promote
@@ -379,3 +380,36 @@ def test_a_point_is_promoted_from_a_bucket(study: Path, storage: Path, verifier:
     assert [path.name for path in (mirror / "s" / "points").glob("t*")] == ["t001-25pct"]
     with pytest.raises(SettingsError, match=r"study 'other' given; .* \(there: s\)"):
         promote.main(["--study", "other", *where, "--max-macs-ratio", "0.3"], verifier=verifier())
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "unit", "most"),
+    [
+        (["--max-macs", "9k"], "macs", None, 9e3),
+        (["--max-macs-ratio", "0.3"], "macs_ratio", None, 0.3),
+        (["--max-latency-ms", "3"], "int8_latency_ms", " ms", 3.0),
+        (["--max-bytes", "900"], "int8_bytes", "", 900.0),
+        (["--min-accuracy", "0.9", "--by", "latency"], "int8_latency_ms", " ms", None),
+        (["--min-accuracy", "0.9", "--by", "bytes"], "int8_bytes", "", None),
+        (["--min-accuracy", "0.9"], "macs_ratio", None, None),
+    ],
+)
+def test_what_a_point_is_chosen_by_is_what_was_asked(flags, key, unit, most):
+    base = ["--study", "s", "--alias", "champion", "--precision", "int8"]
+    cost, at_most = promote.wanted(promote.parse([*base, *flags]))
+    assert (cost.key, at_most) == (key, most)
+    assert unit in (None, cost.unit)
+
+
+def test_units_of_a_count_are_thousands_millions_and_billions():
+    given = {"2": 2, "2k": 2e3, "2 k": 2e3, "300M": 3e8, "1.2G": 1.2e9}
+    assert {text: promote._count(text) for text in given} == given
+
+
+def test_a_model_that_is_not_whole_is_not_promoted(run: Promote, storage: Path):
+    """Its writing was killed before MLflow was told that all of it is there."""
+    with closing(sqlite3.connect(storage / "mlflow" / "mlflow.db")) as database, database:
+        database.execute("UPDATE logged_models SET status = ?", [LoggedModelStatus.PENDING.to_int()])
+    with pytest.raises(SettingsError, match="is not in sqlite:///"):
+        run("--point", "t001-25pct")
+    assert registry(storage) == ({}, {})

@@ -376,3 +376,18 @@ def test_fixed_settings_leave_the_space():
 def test_the_recommendation_is_the_callers(make: Make):
     given = make(recommended=SearchSettings(cost_exponent=0.7)).suggest("a")
     assert given["cost_exponent"] == 0.7
+
+
+def test_what_failed_is_given_again_by_the_next_session_until_it_ends(make: Make):
+    searcher = descending(make, trials=2)
+    given = searcher.suggest("a")
+    searcher.on_trial_complete("a", None, error=True)
+    searcher = descending(make, trials=2)
+    searcher.reconcile(())
+    assert searcher.remaining() == 2
+    assert searcher.suggest("b") == given
+    searcher.on_trial_complete("b", DESCENDED)
+    searcher = descending(make, trials=2)
+    searcher.reconcile(())
+    assert searcher.remaining() == 1
+    assert searcher.suggest("c")["trial"] == "t001"

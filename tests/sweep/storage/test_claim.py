@@ -41,6 +41,16 @@ def kept(bucket: Bucket) -> dict | None:
     return None if content is None else json.loads(content)
 
 
+def comes(wanted: Callable[[], bool]) -> bool:
+    """Waits for it, but not for ever."""
+    deadline = time.monotonic() + 30
+    while not wanted():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def died(bucket: Bucket) -> None:
     """What a driver that was killed leaves behind."""
     content = {"owner": "other", "mirror": claiming._mirror(bucket), "host": "host1", "beats": 7}
@@ -89,9 +99,7 @@ def test_a_driver_that_was_away_for_too_long_stops(node: Node):
     one = node("one")
     with held(one, "s", print) as claim:
         died(node("two"))  # somebody took over
-        deadline = time.monotonic() + 30
-        while not claim._lost and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert comes(lambda: claim._lost)
         with pytest.raises(SettingsError, match="was taken over by another process"):
             claim.check()
     assert kept(one)["owner"] == "other", "another's claim is not released"
@@ -137,11 +145,9 @@ def test_while_the_bucket_is_away_a_driver_keeps_its_claim(node: Node, monkeypat
                 raise OSError("away")
 
             patch.setattr(Bucket, "read", away)
-            while len(tries) < 3:
-                time.sleep(0.05)
+            assert comes(lambda: len(tries) >= 3)
         before = kept(one)["beats"]
-        while kept(one)["beats"] == before:
-            time.sleep(0.05)
+        assert comes(lambda: kept(one)["beats"] != before)
         claim.check()
 
 

@@ -444,3 +444,19 @@ def test_other_images_under_the_same_name_are_found(node: Node, settings):
     data = load_images(settings)
     with pytest.raises(DataError, match="not 000000000000"):
         check_contents(data.store.directory, "0" * 64)
+
+
+def test_half_a_write_to_a_shared_folder_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "node"))
+    bucket = open_storage((tmp_path / "far away").as_uri())
+    assert isinstance(bucket, Bucket)
+    bucket.write("s/x", b"old")
+
+    def half(target) -> None:
+        target.write(b"n")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bucket._send("s/x", half)
+    assert bucket.read("s/x") == b"old"
+    assert bucket.names("s") == ["x"]

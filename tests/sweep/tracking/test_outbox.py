@@ -193,3 +193,16 @@ def test_what_was_appended_is_there_after_a_kill(tmp_path: Path):
     found = waiting(Outbox(tmp_path / "box"))
     assert found[: len(told)] == told
     assert len(found) <= len(told) + 1, "one may have been appended and not told"
+
+
+def test_an_entry_is_on_the_disk_itself_once_it_is_appended(tmp_path: Path, monkeypatch):
+    """A power cut, unlike a kill, takes what only the kernel holds."""
+    box, flushed, sync = Outbox(tmp_path), [], os.fsync
+
+    def synced(descriptor: int) -> None:
+        flushed.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, (tmp_path / JOURNAL).read_bytes()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    entry = box.append("metrics", {"value": 1})
+    assert flushed == [(JOURNAL, entry.line())]
