@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 
 from sweep.tracking.delivery import RefusedError, StoreAwayError
-from sweep.tracking.mlflow_client import connect, quiet, unreachable
+from sweep.tracking.mlflow_client import FilingError, connect, quiet, unreachable
 from sweep.tracking.study_runs import StudyRuns
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Writer:
         except (MlflowException, OSError) as problem:  # requests' errors are OSErrors
             # Not chained: the problem's own text may hold the URI as given, with its password.
             if unreachable(problem):
-                raise StoreAwayError(f"{self.place.shown} does not answer") from None
+                what = "keeps files where nothing answers" if isinstance(problem, FilingError) else "does not answer"
+                raise StoreAwayError(f"{self.place.shown} {what}") from None
             raise RefusedError(*self._connection.refused(problem).args) from None
 
     def close(self) -> None:
