@@ -358,9 +358,9 @@ def report(
 
 def roll_back(alias: str, promotion: Promotion, connection: Connection) -> str:
     """The command that gives the alias back to that very version, whoever made it."""
+    store, name, alias, version = map(json.dumps, (connection.shown, promotion.name, alias, promotion.previous))
     code = (
-        f"from mlflow import MlflowClient; MlflowClient({connection.shown!r})"
-        f".set_registered_model_alias({promotion.name!r}, {alias!r}, {promotion.previous!r})"
+        f"from mlflow import MlflowClient; MlflowClient({store}).set_registered_model_alias({name}, {alias}, {version})"
     )
     return shlex.join(["uv", "run", "python", "-c", code])
 
