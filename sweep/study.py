@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasprune.costing import cost_of
+from nasprune.dense import dense_key
 from nasprune.errors import SettingsError
 from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
@@ -23,7 +24,7 @@ from sweep.seldom import Seldom
 from sweep.showing import Showing
 from sweep.stopping import BudgetStopper
 from sweep.storage.bucket import Bucket
-from sweep.storage.folder import check_same_images, check_storage, claimed, tracked_name
+from sweep.storage.folder import check_same_start, check_storage, claimed, tracked_name
 from sweep.storage.ground import Ground
 from sweep.storage.images import images_of, load_images
 from sweep.tracking.mlflow_client import connect
@@ -72,7 +73,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     check_storage(settings)
     connect(settings.tracking_uri, settings.root)
     data = load_images(settings)
-    check_same_images(settings, data.store.data_hash)
+    key = dense_key(settings.dense_settings(len(data.classes), data.bands), data)
+    check_same_start(settings, data.store.data_hash, key)
     table = _check_budgets(settings, data, lambda text: console.print(text, highlight=False, markup=False))
     bands = "" if settings.bands == "rgb" else f", {data.bands} bands"
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px{bands}"
@@ -82,7 +84,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
         places = find_places(settings)
         check_nodes(settings.place(), places, display.say)
         settings = dataclasses.replace(settings, device=places.device)
-        with claimed(settings, data.store.data_hash, display.say) as claim:
+        with claimed(settings, data.store.data_hash, key, display.say) as claim:
             if claim is not None and settings.tracking_uri is None:
                 display.say(f"MLflow is kept on this machine alone, in {settings.root}; --tracking-uri names a server")
             if table is not None:

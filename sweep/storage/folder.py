@@ -55,22 +55,35 @@ def check_storage(settings: StudySettings) -> None:
     check_same_study(settings, _kept(settings.directory))
 
 
-def check_same_images(settings: StudySettings, data_hash: str) -> None:
-    """Make sure that a resumed study sees the images it was started with.
+def check_same_start(settings: StudySettings, data_hash: str, dense: str) -> None:
+    """Make sure that a resumed study has the images and the dense network that it was started with.
+
+    Args:
+        settings: The study's.
+        data_hash: Of the images that are given now.
+        dense: Key of the dense network that the settings ask for now; a file of initial weights may have changed.
 
     Raises:
-        SettingsError: if the images behind the same path have changed.
+        SettingsError: if either is another one behind the same path.
     """
-    began = _kept(settings.directory).get("data_hash", data_hash)
+    kept = _kept(settings.directory)
+    began = kept.get("data_hash", data_hash)
     if began != data_hash:
         raise SettingsError(
             f"study '{settings.study}' was started on images with hash {began[:12]}, those given now have "
             f"{data_hash[:12]}; give the same images, or another --study"
         )
+    if kept.get("dense", dense) != dense:
+        raise SettingsError(
+            f"study '{settings.study}' was started from another dense network than the one asked for now: its initial "
+            f"weights ({settings.weights}) or this project's version have changed; give the same, or another --study"
+        )
 
 
 @contextmanager
-def claimed(settings: StudySettings, data_hash: str, say: Callable[[str], object]) -> Iterator[Claim | None]:
+def claimed(
+    settings: StudySettings, data_hash: str, dense: str, say: Callable[[str], object]
+) -> Iterator[Claim | None]:
     """Hold the study for this process; keep what the study is made of, and the name it is tracked under.
 
     Of a bucket it gives the claim. `say` is told when that has to be waited for.
@@ -97,7 +110,7 @@ def claimed(settings: StudySettings, data_hash: str, say: Callable[[str], object
             claim = stack.enter_context(held(storage, settings.study, say))
             storage.fetch_file(f"{settings.study}/{SETTINGS}")  # as the one before may have left it
         tracked = _kept(settings.directory).get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
-        values = settings.as_json() | {"data_hash": data_hash, "tracked_as": tracked}
+        values = settings.as_json() | {"data_hash": data_hash, "dense": dense, "tracked_as": tracked}
         write_json(settings.directory / SETTINGS, values)
         storage.store_file(f"{settings.study}/{SETTINGS}")
         yield claim

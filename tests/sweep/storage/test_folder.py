@@ -1,4 +1,4 @@
-"""A study's folder has one process at a time, one name in MLflow for life, and the images it began with."""
+"""A study's folder has one process at a time, one name for life, and the images and dense network it began with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from nasprune.errors import SettingsError
 from sweep.settings import StudySettings
-from sweep.storage.folder import check_same_images, claimed, tracked_name
+from sweep.storage.folder import check_same_start, claimed, tracked_name
 
-IMAGES, OTHERS = "a" * 64, "b" * 64
+IMAGES, OTHERS, DENSE = "a" * 64, "b" * 64, "d" * 16
 
 
 @pytest.fixture
@@ -18,27 +18,36 @@ def settings(tmp_path) -> StudySettings:
 
 def test_two_processes_never_hold_one_study(settings):
     with (
-        claimed(settings, IMAGES, print),
+        claimed(settings, IMAGES, DENSE, print),
         pytest.raises(SettingsError, match="study 's' is being run by another process"),
-        claimed(settings, IMAGES, print),
+        claimed(settings, IMAGES, DENSE, print),
     ):
         pytest.fail("two hold one study")
-    with claimed(settings, IMAGES, print):
+    with claimed(settings, IMAGES, DENSE, print):
         pass
 
 
 def test_a_study_is_tracked_under_one_name_for_life(settings):
     names = []
     for _ in range(2):
-        with claimed(settings, IMAGES, print):
+        with claimed(settings, IMAGES, DENSE, print):
             names.append(tracked_name(settings.directory))
     assert names[0] == names[1]
     assert names[0].startswith("s-")
 
 
 def test_a_study_goes_on_with_the_images_it_was_started_on_only(settings):
-    with claimed(settings, IMAGES, print):
+    with claimed(settings, IMAGES, DENSE, print):
         pass
-    check_same_images(settings, IMAGES)
+    check_same_start(settings, IMAGES, DENSE)
     with pytest.raises(SettingsError, match="was started on images with hash aaaaaaaaaaaa"):
-        check_same_images(settings, OTHERS)
+        check_same_start(settings, OTHERS, DENSE)
+
+
+def test_a_study_goes_on_from_the_dense_network_it_was_started_from_only(settings):
+    """A file of initial weights may have been written over; a new dense network would stand beside old points."""
+    with claimed(settings, IMAGES, DENSE, print):
+        pass
+    check_same_start(settings, IMAGES, DENSE)
+    with pytest.raises(SettingsError, match="was started from another dense network than the one asked for now"):
+        check_same_start(settings, IMAGES, "e" * 16)
