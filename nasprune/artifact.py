@@ -113,7 +113,8 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
     network = copy.deepcopy(network).cpu().eval()
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        save_file(tensors_of(network), partial / WEIGHTS)
+        # Copied, since tied weights, which safetensors refuses, are written under each of their names.
+        save_file({name: value.clone().contiguous() for name, value in tensors_of(network).items()}, partial / WEIGHTS)
         if onnx:
             export_onnx(network, statistics, record["image_size"], partial / ONNX, about=about(record))
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")

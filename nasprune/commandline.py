@@ -24,13 +24,13 @@ class OneLineParser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; see --help")
 
 
-def in_one_line(main: Callable[[], int]) -> int:
-    """The exit code of a command: its own, 2 for a NaspruneError, 130 once it was stopped."""
+def in_one_line(main: Callable[[], int], *, stopped: str = "stopped") -> int:
+    """The exit code of a command: its own, 2 for a NaspruneError, 130 once it was stopped, which `stopped` tells."""
     try:
         return main()
     except NaspruneError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.stderr.write(f"{stopped}\n")
         return 130

@@ -130,5 +130,5 @@ def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable
     digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed]).encode())
     for name, value in tensors_of(network).items():
         digest.update(name.encode())
-        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter and buffer by name, those too that `state_dict` leaves out; copies that share no memory.
+    """Every parameter and buffer by name, those too that `state_dict` leaves out; not copied.
 
     Who leaves a buffer out can make it again. We cannot: it may have shrunk with its channels.
     """
     found: dict[str, torch.Tensor] = dict(module.state_dict())
     found |= {name: buffer for name, buffer in module.named_buffers() if name not in found}
-    return {name: value.detach().clone().contiguous() for name, value in found.items()}
+    return {name: value.detach() for name, value in found.items()}
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

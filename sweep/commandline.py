@@ -135,4 +135,4 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
 def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a command's main function on the process's arguments; a NaspruneError becomes one line and exit code 2."""
     prepare_environment()
-    sys.exit(in_one_line(lambda: main(sys.argv[1:])))
+    sys.exit(in_one_line(lambda: main(sys.argv[1:]), stopped="stopped; the same command goes on from here"))

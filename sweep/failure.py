@@ -1,4 +1,4 @@
-"""What a trial failed with last, from the files that Tune has just written beside its driver."""
+"""Deaths and errors of trials: which of them Tune is told of, and what a trial failed with last."""
 
 from __future__ import annotations
 
