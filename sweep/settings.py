@@ -392,29 +392,6 @@ def fields() -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(StudySettings)
 
 
-def check_same_study(settings: StudySettings, kept: dict[str, Any]) -> None:
-    """Raise SettingsError if a study kept with other settings is asked to go on with these."""
-    now = settings.as_json()
-    for setting in fields():
-        name = setting.name
-        if setting.metadata["free"] or not kept:
-            continue
-        if name not in kept:
-            raise SettingsError(
-                f"study '{settings.study}' was started by a version without {name.replace('_', '-')}; give another "
-                "--study"
-            )
-        if kept[name] != now[name]:
-            raise SettingsError(
-                f"study '{settings.study}' was started with {name.replace('_', '-')} {_text(kept[name])}, now "
-                f"{_text(now[name])} is given; give the same, or another --study"
-            )
-
-
-def _text(value: object) -> str:
-    return ",".join(f"{item}" for item in value) if isinstance(value, list) else f"{value}"
-
-
 def settings_hash(values: dict[str, Any]) -> str:
     """A short hash of JSON values: the identity of what they describe."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, for tests of storage in a bucket."""
+"""A real S3 server on this machine, and nodes that see a bucket, for tests of storage in one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import requests
+
+from sweep.storage.bucket import Bucket, Storage
+
+Node = Callable[[str], Bucket]
+"""Gives the bucket as the node of a name sees it, which has a disk of its own."""
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 """What a client needs in its environment; without any key this server keeps garbage."""
@@ -55,3 +61,11 @@ def s3_server() -> Iterator[Server]:
     finally:
         server.kill()
         server.wait()
+
+
+def write(bucket: Storage, name: str, content: str = "content") -> Path:
+    """Write a file on a node's disk alone."""
+    path = bucket.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path

@@ -12,12 +12,12 @@ from filelock import FileLock, Timeout
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import reason, write_json
-from sweep.settings import check_same_study
+from sweep.settings import fields
 from sweep.storage.bucket import MIRRORS, Bucket
 from sweep.storage.claim import held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from sweep.settings import StudySettings
@@ -53,6 +53,29 @@ def check_storage(settings: StudySettings) -> None:
     for name in (SETTINGS, settings.table.name):
         storage.fetch_file(f"{settings.study}/{name}")
     check_same_study(settings, _kept(settings.directory))
+
+
+def check_same_study(settings: StudySettings, kept: Mapping[str, Any]) -> None:
+    """Raise SettingsError if a study kept with other settings is asked to go on with these."""
+    now = settings.as_json()
+    for setting in fields():
+        name = setting.name
+        if setting.metadata["free"] or not kept:
+            continue
+        if name not in kept:
+            raise SettingsError(
+                f"study '{settings.study}' was started by a version without {name.replace('_', '-')}; give another "
+                "--study"
+            )
+        if kept[name] != now[name]:
+            raise SettingsError(
+                f"study '{settings.study}' was started with {name.replace('_', '-')} {_text(kept[name])}, now "
+                f"{_text(now[name])} is given; give the same, or another --study"
+            )
+
+
+def _text(value: object) -> str:
+    return ",".join(f"{item}" for item in value) if isinstance(value, list) else f"{value}"
 
 
 def check_same_start(settings: StudySettings, data_hash: str, dense: str) -> None:

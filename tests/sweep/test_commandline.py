@@ -16,7 +16,7 @@ from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from sweep.commandline import command, parse_settings
 from sweep.given import augmentation_given, search_given, shown
-from sweep.settings import StudySettings, check_same_study, fields
+from sweep.settings import StudySettings, fields
 from sweep.space import Range
 
 FLAGS = {
@@ -129,14 +129,6 @@ def test_help_shows_what_can_be_given_here():
 def test_spaces_between_values_change_nothing():
     spaced = parse_settings(["--augmentation", "flips=no, shift=0.25", "--budgets", "0.5, 0.1"])
     assert spaced == parse_settings(["--augmentation", "flips=no,shift=0.25", "--budgets", "0.5,0.1"])
-
-
-def test_only_what_changes_results_must_stay_in_a_resumed_study():
-    kept = StudySettings().as_json()
-    check_same_study(StudySettings(trials=9, storage="elsewhere", cpus_per_trial=2, device="cpu"), kept)
-    for change in ({"seed": 1}, {"budgets": (0.3,)}, {"network": "resnet18", "study": "scenes-resnet10"}):
-        with pytest.raises(SettingsError, match="was started with"):
-            check_same_study(StudySettings(**change), kept)
 
 
 def test_an_interrupted_command_says_how_to_go_on(capsys):

@@ -20,7 +20,6 @@ from mlflow.entities import LoggedModelStatus
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep import promote
-from sweep.front import MACS, Cost
 from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
 from sweep.tracking.writer import Writer
@@ -133,16 +132,6 @@ def test_the_chosen_point_is_verified_registered_and_named(run: Promote, storage
 def test_a_number_of_macs_may_have_a_unit(run: Promote, storage: Path, most, point):
     assert run("--max-macs", most) == 0
     assert set(registry(storage)[1].values()) == {point}
-
-
-def test_a_choice_by_latencies_of_several_machines_says_so():
-    latency = Cost(key="int8_latency_ms", name="int8 latency")
-    points = [{"int8_latency_ms": 1.0, "board_machine": "fast"}, {"int8_latency_ms": 2.0, "board_machine": "slow"}, {}]
-    told = promote.of_several_machines(points, latency)
-    assert "measured on several machines" in told
-    assert "fast; slow" in told
-    assert promote.of_several_machines(points[1:], latency) == ""
-    assert promote.of_several_machines(points, MACS) == ""
 
 
 def test_the_best_of_all_studies_of_a_data_set_can_be_promoted(study: Path, storage: Path, verifier: Verifier, capfd):
@@ -380,30 +369,6 @@ def test_a_point_is_promoted_from_a_bucket(study: Path, storage: Path, verifier:
     assert [path.name for path in (mirror / "s" / "points").glob("t*")] == ["t001-25pct"]
     with pytest.raises(SettingsError, match=r"study 'other' given; .* \(there: s\)"):
         promote.main(["--study", "other", *where, "--max-macs-ratio", "0.3"], verifier=verifier())
-
-
-@pytest.mark.parametrize(
-    ("flags", "key", "unit", "most"),
-    [
-        (["--max-macs", "9k"], "macs", None, 9e3),
-        (["--max-macs-ratio", "0.3"], "macs_ratio", None, 0.3),
-        (["--max-latency-ms", "3"], "int8_latency_ms", " ms", 3.0),
-        (["--max-bytes", "900"], "int8_bytes", "", 900.0),
-        (["--min-accuracy", "0.9", "--by", "latency"], "int8_latency_ms", " ms", None),
-        (["--min-accuracy", "0.9", "--by", "bytes"], "int8_bytes", "", None),
-        (["--min-accuracy", "0.9"], "macs_ratio", None, None),
-    ],
-)
-def test_what_a_point_is_chosen_by_is_what_was_asked(flags, key, unit, most):
-    base = ["--study", "s", "--alias", "champion", "--precision", "int8"]
-    cost, at_most = promote.wanted(promote.parse([*base, *flags]))
-    assert (cost.key, at_most) == (key, most)
-    assert unit in (None, cost.unit)
-
-
-def test_units_of_a_count_are_thousands_millions_and_billions():
-    given = {"2": 2, "2k": 2e3, "2 k": 2e3, "300M": 3e8, "1.2G": 1.2e9}
-    assert {text: promote._count(text) for text in given} == given
 
 
 def test_a_model_that_is_not_whole_is_not_promoted(run: Promote, storage: Path):

@@ -6,7 +6,7 @@ import pytest
 
 from nasprune.errors import SettingsError
 from sweep.settings import StudySettings
-from sweep.storage.folder import check_same_start, claimed, tracked_name
+from sweep.storage.folder import check_same_start, check_same_study, claimed, tracked_name
 
 IMAGES, OTHERS, DENSE = "a" * 64, "b" * 64, "d" * 16
 
@@ -51,3 +51,11 @@ def test_a_study_goes_on_from_the_dense_network_it_was_started_from_only(setting
     check_same_start(settings, IMAGES, DENSE)
     with pytest.raises(SettingsError, match="was started from another dense network than the one asked for now"):
         check_same_start(settings, IMAGES, "e" * 16)
+
+
+def test_only_what_changes_results_must_stay_in_a_resumed_study():
+    kept = StudySettings().as_json()
+    check_same_study(StudySettings(trials=9, storage="elsewhere", cpus_per_trial=2, device="cpu"), kept)
+    for change in ({"seed": 1}, {"budgets": (0.3,)}, {"network": "resnet18", "study": "scenes-resnet10"}):
+        with pytest.raises(SettingsError, match="was started with"):
+            check_same_study(StudySettings(**change), kept)

@@ -4,66 +4,22 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-import sweep.dense
-from nasprune.data.store import check_contents
-from nasprune.errors import ArtifactError, DataError, SettingsError
+from nasprune.errors import ArtifactError
 from nasprune.progress import Session, State
 from nasprune.record import RECORD
 from sweep.commandline import parse_settings
 from sweep.storage import bucket as storing
-from sweep.storage.address import check_address, shown
 from sweep.storage.bucket import Bucket, Storage, open_storage
-from sweep.storage.images import images_of, load_images, node_images
-from tests.buckets import KEYS, Server, s3_server
-
-Node = Callable[[str], Bucket]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with s3_server() as made:
-        yield made
-
-
-@pytest.fixture(params=["file", "s3"])
-def address(request, tmp_path, monkeypatch) -> str:
-    """A fresh place in a bucket of each kind."""
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
-    if request.param == "file":
-        return (tmp_path / "far away").as_uri()
-    return request.getfixturevalue("server").address(f"bucket/{tmp_path.name}")
-
-
-@pytest.fixture
-def node(address, tmp_path, monkeypatch) -> Node:
-    """The storage as a node of that name sees it: each has a disk of its own."""
-
-    def build(name: str) -> Bucket:
-        monkeypatch.setenv(storing.MIRRORS, str(tmp_path / name))
-        bucket = open_storage(address)
-        assert isinstance(bucket, Bucket)
-        return bucket
-
-    return build
-
-
-def write(bucket: Storage, name: str, content: str = "content") -> Path:
-    path = bucket.root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
+from tests.buckets import Node, write
 
 
 def point(bucket: Storage, name: str = "s/points/t000-50pct", *, accuracy: float = 0.5) -> str:
@@ -310,26 +266,6 @@ def test_a_plain_folder_is_left_alone(tmp_path):
     assert content(folder, ".") == before
 
 
-@pytest.mark.parametrize(
-    "given", ["s3://key:secret@bucket/x", "s3://key:sec/ret@bucket/x", "s3://k:secret@b?scheme=http"]
-)
-def test_a_password_in_an_address_is_refused_and_never_shown(given):
-    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID") as caught:
-        parse_settings(["--storage", given])
-    assert "ret" not in str(caught.value).replace("SECRET", "")
-    assert "key" not in shown(given)
-    check_address("gs://anonymous@bucket/x")  # a name is no secret
-
-
-def test_two_containers_of_an_account_are_two_places():
-    assert shown("abfs://team-a@account/x") != shown("abfs://team-b@account/x")
-    assert shown("abfs://team:secret@account/x?account_key=hush&x=1") == "abfs://team@account/x?account_key=...&x=1"
-
-
-def test_what_is_no_secret_stays_in_an_address():
-    check_address("runs/a:b@c")
-
-
 def test_every_node_sees_its_own_mirror_of_the_same_settings(monkeypatch, tmp_path):
     settings = parse_settings(["--storage", "s3://bucket/runs?region=eu-west-1"]).resolved()
     monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "one"))
@@ -341,109 +277,6 @@ def test_every_node_sees_its_own_mirror_of_the_same_settings(monkeypatch, tmp_pa
     assert settings.directory.is_relative_to(tmp_path / ".cache" / "nasprune")
     other = parse_settings(["--storage", "s3://bucket/other?region=eu-west-1"])
     assert other.root != settings.root
-
-
-@pytest.fixture
-def settings(address):
-    return parse_settings(["--scenes-per-class", "10", "--image-size", "16", "--storage", address]).resolved()
-
-
-def test_images_are_packed_once_and_mapped_from_each_nodes_disk(node: Node, settings, tmp_path, monkeypatch):
-    node("one")
-    packed = images_of(load_images(settings))
-    two = node("two")
-    monkeypatch.setattr("nasprune.data.loading.scenes.generate", None)  # a node draws and packs nothing
-    data = node_images(settings, packed)
-    assert data.store.directory.is_relative_to(two.root)
-    assert data.store.data_hash == packed.data_hash
-    assert list(data.store.directory.glob("statistics-*.json"))
-    assert not [name for name in two.names("shared") if "pixels" in name], "each node decodes for itself"
-    shutil.rmtree(two.root)  # a lost disk is fetched again
-    assert node_images(settings, packed).store.data_hash == packed.data_hash
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_images_that_arrive_damaged_are_refused(node: Node, settings, again):
-    one = node("one")
-    data = load_images(settings)
-    packed = images_of(data)
-    path = data.store.directory / "images.parquet"
-    if again:  # a node that had sound ones lost them
-        node("two")
-        (node_images(settings, packed).store.directory / path.name).unlink()
-    spoilt = bytearray(path.read_bytes())
-    spoilt[len(spoilt) // 3] ^= 0xFF
-    path.write_bytes(spoilt)
-    one.store_path(path)
-    two = node("two")
-    with pytest.raises(DataError, match=r"images\.parquet"):
-        node_images(settings, packed)
-    assert not (two.root / "shared" / "data" / packed.name).exists()
-
-
-def test_on_several_hosts_images_are_copied_from_a_shared_folder_too(tmp_path, monkeypatch):
-    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "node"))
-    shared = tmp_path / "shared folder"
-    settings = parse_settings(["--scenes-per-class", "10", "--image-size", "16", "--storage", str(shared)]).resolved()
-    packed = images_of(load_images(settings))
-    for hosts, root in (
-        (["10.0.0.1"], shared),
-        (["10.0.0.1", "10.0.0.1"], shared),
-        (["10.0.0.1", "b"], tmp_path / "node"),
-    ):
-        nodes = [{"NodeManagerAddress": host, "Alive": True} for host in hosts]
-        monkeypatch.setattr("ray.nodes", lambda nodes=nodes: nodes)
-        assert node_images(settings, packed).store.directory.is_relative_to(root)
-
-
-def test_of_two_dense_networks_that_were_made_at_once_all_use_the_first(address, tmp_path, monkeypatch):
-    """Two drivers on two machines may make the same one; each would answer and prune its own."""
-    monkeypatch.setenv(storing.MIRRORS, str(tmp_path / "mine"))
-    settings = parse_settings(["--storage", address, "--dense-epochs", "1"]).resolved()
-    used = []
-
-    def make(folder, *_given):
-        theirs = Path(tmp_path / "theirs")
-        with monkeypatch.context() as patch:
-            patch.setenv(storing.MIRRORS, str(theirs))
-            other = open_storage(address)
-            write(other, f"{sweep.dense.DENSE}/key/{RECORD}", "theirs")
-            other.store_folder(f"{sweep.dense.DENSE}/key")
-        write(settings.place(), f"{sweep.dense.DENSE}/key/{RECORD}", "mine")
-
-    class ReadError(Exception):
-        pass
-
-    def read(directory):
-        used.append((directory / RECORD).read_text())
-        raise ReadError
-
-    monkeypatch.setattr(sweep.dense, "node_images", lambda *_: SimpleNamespace(classes=("a", "b"), bands=3))
-    monkeypatch.setattr(sweep.dense, "obtain_dense", make)
-    monkeypatch.setattr(sweep.dense, "read_artifact", read)
-    with pytest.raises(ReadError):
-        sweep.dense._make_dense(settings, "key", None, "", 1, None)
-    assert used == ["theirs"]
-
-
-def test_initial_weights_reach_every_node(node: Node, address, tmp_path, monkeypatch):
-    from sweep.dense import _shared_weights
-
-    file = tmp_path / "initial.safetensors"
-    file.write_bytes(b"weights")
-    settings = parse_settings(["--weights", str(file), "--storage", address])
-    name = _shared_weights(settings, node("one"))
-    two = node("two")
-    assert two.fetch_file(name)
-    assert (two.root / name).read_bytes() == b"weights"
-    assert _shared_weights(parse_settings([]), two) == ""
-
-
-def test_other_images_under_the_same_name_are_found(node: Node, settings):
-    node("one")
-    data = load_images(settings)
-    with pytest.raises(DataError, match="not 000000000000"):
-        check_contents(data.store.directory, "0" * 64)
 
 
 def test_half_a_write_to_a_shared_folder_changes_nothing(tmp_path, monkeypatch):
