@@ -56,6 +56,12 @@ class CheckedBatches:
             yield images.to(self._device, torch.float32, memory_format=layout), labels.to(self._device)
         self._all_seen = True
 
+    def look_through(self) -> None:
+        """Look at every batch now, so that one that cannot be used costs no work; raises as `epoch` does."""
+        for batch in self._batches:
+            self._checked(batch)
+        self._all_seen = True
+
     def _checked(self, batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images as they are, and labels int64 (B,)."""
         parts = batch if isinstance(batch, tuple | list) else ()

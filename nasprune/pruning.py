@@ -54,7 +54,8 @@ def prune(
         example: An input like the images, (B, C, H, W) with B at least 2; its values do not matter.
         train: Batches to search and tune with, augmented and normalised as the network was trained.
         budgets: Wanted shares of the network's cost, in (0, 1], each below the one before.
-        validation: Batches to measure with, right after each cut and when tuned.
+        validation: Batches to measure with, right after each cut and when tuned. These and those of `test` are looked
+            through once before the work.
         test: Batches to measure each finished network with.
         settings: How; epochs, kind of cost, rounding of widths. Of no use here: views, batch size, augmentation. By
             default tuning takes 24 epochs at half the cost, 64 at a tenth.
@@ -92,13 +93,14 @@ def prune(
         return CheckedBatches(labelled, compute.device, channels=example.shape[1], classes=classes)
 
     batches = given(train)
+    measuring = {name: given(each) for name, each in (("validation", validation), ("test", test)) if each is not None}
     way = Descent(
         dense=dense,
         coupling=coupling,
         image=tuple(example.shape[1:]),
         lessons=AskedLessons(batches, compute, dense),
-        validation=None if validation is None else given(validation),
-        test=None if test is None else given(test),
+        validation=measuring.get("validation"),
+        test=measuring.get("test"),
         settings=settings,
         compute=compute,
         seed=seed,
@@ -116,6 +118,8 @@ def prune(
 
     def reached() -> Iterator[Pruned]:
         with nullcontext() if folder is None else locked(folder / "prune", wait=False):
+            for labelled in measuring.values():
+                labelled.look_through()
             for each in way.through(budgets, session):
                 # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
                 network = each.network.eval().to(memory_format=torch.contiguous_format)

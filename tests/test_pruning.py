@@ -249,7 +249,7 @@ def test_loaders_are_asked_their_length_or_run_through_once(trained):
 
     one(trained, DataLoader(Stream(), batch_size=16), 0.5, settings=quick)
     one(trained, striped(32), 0.5, validation=Counted(striped(32)), settings=quick)
-    assert len(asked) == 2  # right after the cut, and tuned
+    assert len(asked) == 3  # before the work, right after the cut, and tuned
 
 
 def test_bad_requests_are_named(trained):
@@ -374,10 +374,13 @@ IMAGES, LABELS = torch.zeros(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])
         ((IMAGES, LABELS + 1), DataError, "labels from 1 to 2 given; expected 0 to 1"),
     ],
 )
-@pytest.mark.parametrize("where", ["train", "validation"])
-def test_a_batch_that_cannot_be_learnt_from_is_named(trained, batch, error, said, where):
+@pytest.mark.parametrize("where", ["train", "validation", "test"])
+def test_a_batch_that_cannot_be_used_is_named_before_any_work(trained, batch, error, said, where):
+    worked = []
+    given = {"train": striped(32)} | {where: [batch]}
     with pytest.raises(error, match=said):
-        one(trained, **({"train": striped(32)} | {where: [batch]}), budget=0.5, settings=NOW)
+        one(trained, **given, budget=0.5, settings=QUICK, report=lambda *progress: worked.append(progress))
+    assert not worked
 
 
 def test_budgets_that_would_share_their_checkpoints_are_refused(trained):
