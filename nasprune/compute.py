@@ -54,13 +54,13 @@ def choose_compute(device: str = "auto", *, threads: int | None = None) -> Compu
         raise SettingsError("device cuda given, but torch sees no GPU here; use --device cpu or auto")
     if threads is not None:
         torch.set_num_threads(threads)
+    # Without the instruction, bfloat16 is emulated and slower than float32.
     if cuda and device != "cpu":
         # The choice of algorithm must not differ between runs, and float32 must mean float32.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
-        return Compute(device=torch.device("cuda"), bfloat16=torch.cuda.is_bf16_supported())
-    # Without the instruction, bfloat16 on a CPU is emulated and slower than float32.
+        return Compute(device=torch.device("cuda"), bfloat16=torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     bfloat16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return Compute(device=torch.device("cpu"), bfloat16=bfloat16)
