@@ -28,7 +28,7 @@ class TrainingSettings:
     Attributes:
         epochs: Passes over the training images.
         learning_rate: Peak of the one-cycle schedule of SGD.
-        momentum: Nesterov momentum.
+        momentum: Nesterov momentum; 0 for none.
         weight_decay: On weights of convolution and linear layers only.
         label_smoothing: Share of the label spread over all classes, where there is no teacher.
         warm_up: Share of all steps in which the learning rate rises.
@@ -52,6 +52,22 @@ class TrainingSettings:
             raise SettingsError(f"{self.epochs} epochs given; expected at least 1")
         if not 0 < self.learning_rate < 10:
             raise SettingsError(f"learning rate {self.learning_rate:g} given; expected above 0 and below 10")
+        if not self.clip > 0:
+            raise SettingsError(f"clip {self.clip:g} given; expected a norm above 0, or infinity for no clipping")
+        for name, low, high in _RANGES:
+            if not low <= getattr(self, name) <= high:
+                given = getattr(self, name)
+                raise SettingsError(f"{name.replace('_', ' ')} {given:g} given; expected {low:g} to {high:g}")
+
+
+_RANGES = (
+    ("momentum", 0, 0.999),
+    ("weight_decay", 0, 1),
+    ("label_smoothing", 0, 1),
+    ("warm_up", 0, 1),
+    ("distillation", 0, 1),
+    ("temperature", 0.1, 100),
+)
 
 
 def one_cycle(share: float, warm_up: float) -> float:
@@ -100,7 +116,8 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
     ]
     device = next(network.parameters()).device
     rate = torch.tensor(settings.learning_rate, device=device) if device.type == "cuda" else settings.learning_rate
-    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, nesterov=True, fused=True)
+    momentum = settings.momentum
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def fit(
@@ -122,7 +139,7 @@ def fit(
         settings: See there.
         compute: Device and precision.
         phase: Name for reports and checkpoints.
-        seed: Of dropout; batches carry their own.
+        seed: Of dropout, with the epoch's number; batches carry their own.
         session: Reports and checkpoints.
         first_epoch: Number of the lessons' epoch to begin with.
     """
@@ -138,7 +155,7 @@ def fit(
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
-        torch.manual_seed(seed * 100_003 + epoch)
+        torch.manual_seed(seed * 100_003 + first_epoch + epoch)
         total = torch.zeros((), device=compute.device)
         for index, (images, labels, taught) in enumerate(lessons.epoch(first_epoch + epoch)):
             rate = settings.learning_rate * one_cycle((epoch * len(lessons) + index) / steps, settings.warm_up)

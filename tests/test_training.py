@@ -248,10 +248,32 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path):
         Session(tmp_path, identity="one").run("phase", 1, lambda _: {}, state)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": 1, "learning_rate": 0}])
-def test_wrong_training_settings(wrong):
-    with pytest.raises(SettingsError):
-        TrainingSettings(**wrong)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"epochs": 0}, "0 epochs given"),
+        ({"learning_rate": 0}, "learning rate 0 given"),
+        ({"momentum": 1}, "momentum 1 given; expected 0 to 0.999"),
+        ({"weight_decay": -1}, "weight decay -1 given"),
+        ({"clip": 0}, "clip 0 given; expected a norm above 0"),
+        ({"clip": float("nan")}, "clip nan given"),
+        ({"temperature": 0}, "temperature 0 given; expected 0.1 to 100"),
+        ({"distillation": 1.5}, "distillation 1.5 given"),
+    ],
+)
+def test_wrong_training_settings(wrong, said):
+    with pytest.raises(SettingsError, match=said):
+        TrainingSettings(**{"epochs": 1, **wrong})
+
+
+def test_training_without_momentum_is_plain_gradient_descent():
+    layer = nn.Linear(2, 2)
+    before = layer.weight.detach().clone()
+    optimizer = sgd(layer, TrainingSettings(epochs=1, learning_rate=0.5, momentum=0, weight_decay=0))
+    for _ in range(2):
+        layer.weight.grad = torch.ones(2, 2)
+        optimizer.step()
+    torch.testing.assert_close(layer.weight.detach(), before - 1)
 
 
 def test_bfloat16_is_off_where_the_processor_has_none(monkeypatch):
@@ -259,6 +281,14 @@ def test_bfloat16_is_off_where_the_processor_has_none(monkeypatch):
     assert not choose_compute("cpu").bfloat16
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert choose_compute("cpu").bfloat16
+
+
+def test_bfloat16_is_off_where_a_gpu_only_emulates_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not choose_compute("cuda").bfloat16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert choose_compute("cuda").bfloat16
 
 
 def test_a_training_that_diverges_says_so_and_keeps_the_last_good_checkpoint(tmp_path):
