@@ -24,7 +24,7 @@ from nasprune.commandline import OneLineParser, in_one_line
 from nasprune.cost import per_group
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import write_json
-from nasprune.layer_timing import RUNTIMES, Runtime, outputs_a_group, time_layer
+from nasprune.layer_timing import RUNTIMES, Runtime, time_layer, widths_step
 from nasprune.networks import NetworkSettings, build, couple
 from nasprune.provenance import machine, processor
 
@@ -78,7 +78,10 @@ def layer_key(layer: Layer) -> str:
     geometry = layer.geometry
     if geometry is None or not layer.multiply_adds:
         return ""
-    parts = [f"{name}{'x'.join(map(str, value))}" for name, value in dataclasses.asdict(geometry).items() if value]
+    sides = {name: value for name, value in dataclasses.asdict(geometry).items() if isinstance(value, tuple) and value}
+    parts = [f"{name}{'x'.join(map(str, value))}" for name, value in sides.items()]
+    if geometry.groups > 1:
+        parts.append(f"groups{geometry.groups}")
     per_group_width = f" groups of {layer.fixed_inputs}" if layer.inputs is None else ""
     return f"{layer.kind} {' '.join(parts)}{per_group_width}"
 
@@ -113,7 +116,7 @@ def measure(
     layers = {}
     for number, (key, (layer, wide, tall)) in enumerate(widest.items(), 1):
         inputs = [layer.fixed_inputs] if layer.inputs is None else _grid(wide)
-        outputs = _grid(tall, step=1 if layer.inputs is not None else outputs_a_group(layer))
+        outputs = _grid(tall, step=widths_step(layer))
         seconds = [[time_layer(layer, given, made, runtime, threads) for made in outputs] for given in inputs]
         layers[key] = {"inputs": inputs, "outputs": outputs, "seconds": _rising(seconds)}
         report(f"{number} of {len(widest)} kinds of layers: {key}")

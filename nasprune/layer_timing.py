@@ -86,7 +86,8 @@ def _median(trial: _Trial) -> float:
 
 
 def _groups(layer: Layer, made: int) -> int:
-    return made // outputs_a_group(layer) if layer.inputs is None else 1
+    assert layer.geometry is not None  # noqa: S101 (callers measure only layers that have one)
+    return made // widths_step(layer) if layer.inputs is None else layer.geometry.groups
 
 
 def _onnx_layers(layer: Layer, shape: tuple[int, ...], count: int, threads: int) -> _Trial:
@@ -178,6 +179,8 @@ def _session(
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def outputs_a_group(layer: Layer) -> int:
-    """Output channels of each group of a grouped convolution whose groups leave whole."""
+def widths_step(layer: Layer) -> int:
+    """By how many output channels a layer grows: those of a group that leaves whole, or one of each group."""
+    if layer.inputs is not None:
+        return 1 if layer.geometry is None else layer.geometry.groups
     return max(1, len(layer.outputs) // max(1, len(set(layer.outputs.tolist()))))

@@ -17,6 +17,7 @@ from nasprune.costing import cost_of
 from nasprune.coupling import find_coupling
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.latency import LatencyTable, latency_cost, layer_key, measure, read_table
+from nasprune.layer_timing import time_layer, widths_step
 from nasprune.scores import cut_at_budget
 from tests.system import own
 from tests.waiting import without_values
@@ -63,6 +64,25 @@ def test_padding_given_as_a_word_takes_the_time_of_what_it_stands_for():
         return [layer_key(layer) for layer in find_coupling(network, torch.zeros(1, 3, 8, 8)).layers]
 
     assert keys("same", "same", "valid") == keys((2, 2), 1, 0)
+
+
+def test_a_layer_all_of_whose_groups_lose_the_same_is_timed_in_its_groups(monkeypatch):
+    network = nn.Sequential(
+        nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3, padding=1, groups=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(64, 2),
+    )  # fmt: skip
+    layer = next(layer for layer in find_coupling(network, torch.zeros(1, 3, 8, 8)).layers if layer.name == "1")
+    assert layer_key(layer).endswith("groups2")
+    seen = []
+    monkeypatch.setattr(
+        torch.nn.functional, "conv2d",
+        lambda x, weight, *more: seen.append((x.shape[1], tuple(weight.shape[:2]), more[-1])) or torch.zeros(1),
+    )  # fmt: skip
+    time_layer(layer, 16, 24, "torch", 1)
+    assert (32, (24, 16), 2) in seen  # both groups read half of what the layer is given
+    monkeypatch.undo()
+    assert time_layer(layer, 16, 24, "onnxruntime", 1) > 0
+    assert widths_step(layer) == 2  # of each group one
 
 
 def test_cost_is_the_sum_of_interpolated_layers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +51,7 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
     else:  # every group loses the same of its channels
         f.bundle(source.reshape(groups, -1).T)
         outputs = np.tile(_outputs(f, weight, made // groups, producer), groups)
+        geometry = geometry and dataclasses.replace(geometry, groups=groups)
         _mixing(f, weight, "conv", outputs, source[: sides[1]], cost, geometry)
     _bias(f, node, 2, outputs)
     return Channels(1, outputs)

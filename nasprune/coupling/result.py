@@ -24,6 +24,7 @@ class Geometry:
         padding: On each rim; where an even kernel with padding "same" has one more on one rim, the lesser.
         dilation: Between the kernel's elements.
         sides: Of the input: height and width, or for a linear layer the number of rows.
+        groups: Of a convolution all of whose groups lose the same channels; else 1.
     """
 
     kernel: tuple[int, ...] = ()
@@ -31,6 +32,7 @@ class Geometry:
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     sides: tuple[int, ...] = ()
+    groups: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
