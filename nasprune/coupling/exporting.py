@@ -84,7 +84,8 @@ def _first_line(error: Exception) -> str:
 
 def shape(node: torch.fx.Node) -> tuple[int, ...]:
     """The shape of a node's tensor."""
-    return tuple(int(side) for side in node.meta["val"].shape)
+    value = node.meta["val"]
+    return tuple(int(side) for side in value.shape) if isinstance(value, torch.Tensor) else ()
 
 
 def module_of(node: torch.fx.Node) -> str:
