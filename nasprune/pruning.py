@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,58 @@ def prune(
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
+    with _apart():
+        way, measuring = _way_down(network, example, train, validation, test, settings, table, device, seed)
+    whose = _identity(way.dense, settings, table, seed)
+    folder = None if checkpoints is None else Path(checkpoints)
+    if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
+        raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
+
+    def session(budget: float) -> Session:
+        directory = None if folder is None else folder / f"{budget:g}"
+        before = [above for above in budgets if above >= budget]
+        return Session(directory, lambda progress: report(budget, progress), identity=f"{whose} {before}")
+
+    def reached() -> Iterator[Pruned]:
+        with nullcontext() if folder is None else locked(folder / "prune", wait=False):
+            with _apart():
+                for labelled in measuring:
+                    labelled.look_through()
+            finished = way.through(budgets, session)
+            while True:
+                with _apart():
+                    each = next(finished, None)
+                if each is None:
+                    return
+                # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
+                network = each.network.eval().to(memory_format=torch.contiguous_format)
+                yield dataclasses.replace(each, network=network)
+
+    return reached()
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Work that leaves the caller's chance as it was, whatever device they make tensors on by default."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def _way_down(
+    network: nn.Module,
+    example: torch.Tensor,
+    train: Labelled,
+    validation: Labelled | None,
+    test: Labelled | None,
+    settings: DescentSettings,
+    table: LatencyTable | None,
+    device: str,
+    seed: int,
+) -> tuple[Descent, list[CheckedBatches]]:
+    """The descent that `prune` is asked for, and the batches it measures with."""
     compute = choose_compute(device)
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         network = network.module
@@ -93,39 +145,20 @@ def prune(
         return CheckedBatches(labelled, compute.device, channels=example.shape[1], classes=classes)
 
     batches = given(train)
-    measuring = {name: given(each) for name, each in (("validation", validation), ("test", test)) if each is not None}
+    measured = [None if each is None else given(each) for each in (validation, test)]
     way = Descent(
         dense=dense,
         coupling=coupling,
         image=tuple(example.shape[1:]),
         lessons=AskedLessons(batches, compute, dense),
-        validation=measuring.get("validation"),
-        test=measuring.get("test"),
+        validation=measured[0],
+        test=measured[1],
         settings=settings,
         compute=compute,
         seed=seed,
         table=table,
     )
-    whose = _identity(dense, settings, table, seed)
-    folder = None if checkpoints is None else Path(checkpoints)
-    if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
-        raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
-
-    def session(budget: float) -> Session:
-        directory = None if folder is None else folder / f"{budget:g}"
-        before = [above for above in budgets if above >= budget]
-        return Session(directory, lambda progress: report(budget, progress), identity=f"{whose} {before}")
-
-    def reached() -> Iterator[Pruned]:
-        with nullcontext() if folder is None else locked(folder / "prune", wait=False):
-            for labelled in measuring.values():
-                labelled.look_through()
-            for each in way.through(budgets, session):
-                # In torch's own layout: who trains it on need not meet what `right_gradients` keeps us from.
-                network = each.network.eval().to(memory_format=torch.contiguous_format)
-                yield dataclasses.replace(each, network=network)
-
-    return reached()
+    return way, [each for each in measured if each is not None]
 
 
 def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable | None, seed: int) -> str:

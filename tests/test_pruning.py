@@ -129,6 +129,26 @@ def test_multiply_adds_are_those_of_layers_whatever_else_the_network_multiplies(
         assert pruned.macs_ratio == pruned.macs / (8 * 8 * 4 * 12 * 9 + 6 * 6 * 12 * 8 * 9 + 8 * 2) <= pruned.budget
 
 
+class Turned(nn.Module):
+    """A linear layer over channels that do not lie together, as transformers and mixers have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.hidden, self.last = nn.Conv2d(4, 12, 3), nn.Linear(12, 10), nn.Linear(10, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(self.hidden(self.first(images).flatten(2).transpose(1, 2)).relu().mean(1))
+
+
+def test_multiply_adds_are_counted_however_a_layers_input_lies():
+    train = [(torch.randn(8, 4, 10, 10), torch.randint(2, (8,))) for _ in range(2)]
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    for pruned in prune(Turned(), torch.zeros(2, 4, 10, 10), train, [0.6, 0.3], settings=quick, device="cpu"):
+        one, two = pruned.network.first.out_channels, pruned.network.hidden.out_features
+        assert pruned.macs == 64 * 4 * one * 9 + 64 * one * two + two * 2
+        assert pruned.macs_ratio <= pruned.budget
+
+
 class Spectral(nn.Module):
     """Convolves over bands, rows and columns, and then over rows and columns (HybridSN)."""
 
@@ -229,6 +249,36 @@ def test_tuning_goes_on_with_the_epochs_after_the_searchs(trained, monkeypatch):
     monkeypatch.setattr("nasprune.descent.fit", lambda *_given, first_epoch, **_how: begun.append(first_epoch))
     one(trained, striped(32), 0.5, settings=dataclasses.replace(QUICK, search=SearchSettings(epochs=3)))
     assert begun == [3]
+
+
+def test_the_callers_chance_and_device_stay_theirs(trained):
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    example, train = torch.zeros(2, 3, 16, 16), striped(32)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    torch.set_default_device("meta")
+    try:
+        for pruned in prune(trained, example, train, [0.5, 0.4], validation=train, settings=quick, device="cpu"):
+            assert torch.equal(torch.random.get_rng_state(), before)
+            assert torch.zeros(1).device.type == "meta"
+            assert all(weight.device.type == "cpu" for weight in pruned.network.parameters())
+    finally:
+        torch.set_default_device(None)
+
+
+def test_no_epoch_of_a_budget_comes_in_the_order_of_another(trained):
+    """Of batches that are drawn from torch's own chance, as those of a DataLoader are."""
+    orders = []
+
+    class Drawn(list):
+        def __iter__(self):
+            orders.append(torch.randperm(50).tolist())
+            return super().__iter__()
+
+    settings = dataclasses.replace(QUICK, tuning=TrainingSettings(epochs=3))
+    one(trained, Drawn(striped(32)), 0.5, settings=settings)
+    epochs = orders[-5:]  # of search, and of tuning
+    assert all(epochs.count(order) == 1 for order in epochs)
 
 
 class Stream(IterableDataset):
