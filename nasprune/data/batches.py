@@ -27,6 +27,7 @@ class Batches:
         augmentation: None serves every image once, unchanged and in order. Otherwise the order is shuffled
             and every image changed, both drawn from (seed, epoch number) alone.
         seed: of order and augmentation.
+        colours: whether the bands are red, green and blue of 8 bits, whose light changes as a camera's does.
         drop_last: whether, with augmentation, a last batch of less than half the size is left out, since batch norm
             learns badly from a few images; not if it is the only one. It differs from epoch to epoch.
 
@@ -46,6 +47,7 @@ class Batches:
         device: torch.device,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        colours: bool = True,
         drop_last: bool = True,
     ) -> None:
         if batch_size < 1:
@@ -60,6 +62,7 @@ class Batches:
         self._device = device
         self._augmentation = augmentation
         self._seed = seed
+        self._colours = colours
         self._drops = drop_last and augmentation is not None
 
     def __len__(self) -> int:
@@ -92,8 +95,7 @@ class Batches:
         augmentation = self._augmentation
         generator = torch.Generator(self._device).manual_seed(seed_of_views)
         scale, offset = self._normalisation()
-        colours = (self._images.bands, self._images.bit_depth) == (3, 8)
-        light = None if colours else light_of(self._statistics)
+        light = None if self._colours else light_of(self._statistics)
         pinned = self._device.type == "cuda"
         for start in range(0, len(self) * self._batch_size, self._batch_size):
             chosen = self._indices[order[start : start + self._batch_size]]

@@ -10,6 +10,7 @@ import torch
 
 from nasprune.catalog import CATALOG, Catalogued, check_classes
 from nasprune.data import scenes
+from nasprune.data.bands import RGB
 from nasprune.data.batches import Augmentation, Batches
 from nasprune.data.download import download
 from nasprune.data.mapped import MappedImages
@@ -73,6 +74,7 @@ class SceneData:
             device=device,
             augmentation=augmentation,
             seed=seed,
+            colours=self.settings.bands == RGB,
             drop_last=drop_last,
         )
 

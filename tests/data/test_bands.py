@@ -1,5 +1,6 @@
 """Bands: every value as the file has it, whatever their number and depth, and one clear line for the rest."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -198,10 +199,30 @@ def test_training_images_stay_where_the_bands_are(tmp_path, count):
     images = pack("narrow", given, tmp_path, bands="all").images(8, "all")
     batches = Batches(
         images, np.zeros(16, np.int64), np.arange(16), batch_size=16, statistics=measure(images, np.arange(16)),
-        device=torch.device("cpu"), augmentation=Augmentation(),
+        device=torch.device("cpu"), augmentation=Augmentation(), colours=False,
     )  # fmt: skip
     means = [float(x.mean((2, 3)).abs().max()) for number in range(4) for x, _ in batches.epoch(number)]
     assert 0.1 < max(means) < 0.5  # in deviations: the jitter's 0.2, and what the images differ by
+
+
+@pytest.mark.parametrize(("chosen", "changes"), [("rgb", True), ("3,2,1", False)])
+def test_how_bands_stand_to_one_another_changes_in_colours_alone(tmp_path, chosen, changes):
+    """Also of three bands of 8 bits: which they are is said by whoever asks for them by number."""
+    shades = [np.broadcast_to(np.array([5, 10, 20], np.uint8) * (n + 4), (16, 16, 3)) for n in range(8)]
+    given = [
+        EncodedImage(name=f"{n % 2}/{n}.tif", label=f"{n % 2}", encoded=geotiff(shade))
+        for n, shade in enumerate(shades)
+    ]
+    archive = write_zip(tmp_path / "infrared.zip", given)
+    data = load(
+        DataSettings(dataset="folder", data=archive, image_size=16, bands=chosen, fractions=(0.5, 0.25, 0.25)),
+        tmp_path / "data",
+    )
+    raw = dataclasses.replace(data, statistics=Statistics.none(3))
+    batches = raw.batches("train", batch_size=4, device=torch.device("cpu"), augmentation=Augmentation(shift=0))
+    means = torch.cat([x.mean((2, 3)) for number in range(4) for x, _ in batches.epoch(number)])
+    ratios = means[:, 0] / means[:, 2]
+    assert (float(ratios.std() / ratios.mean()) > 1e-3) == changes
 
 
 def test_a_zip_of_bands_is_ready_to_train_on(tmp_path, thirteen):
