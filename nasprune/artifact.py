@@ -86,11 +86,18 @@ def load_data(record: Record, directory: Path) -> SceneData:
 
     Raises:
         DataError: if it can be neither opened nor packed.
+        ArtifactError: if the images are not those that the point was measured on.
     """
-    settings, packed = data_settings(record["data"]), record["provenance"].get("packed")
-    if packed and is_packed(directory / packed):
-        return load_packed(settings, directory / packed)
-    return load(settings, directory)
+    settings, origin = data_settings(record["data"]), record["provenance"]
+    packed = origin.get("packed")
+    there = packed and is_packed(directory / packed)
+    data = load_packed(settings, directory / packed) if there else load(settings, directory)
+    if data.store.data_hash != origin["data_hash"]:
+        raise ArtifactError(
+            f"point {record['point']} was measured on images with hash {origin['data_hash'][:12]}, but those at hand "
+            f"have {data.store.data_hash[:12]}; give the images the study was run on"
+        )
+    return data
 
 
 def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx: bool = True) -> None:

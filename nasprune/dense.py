@@ -17,6 +17,7 @@ from nasprune.compute import Compute
 from nasprune.confusion import accuracy, by_name, worst_class_accuracy
 from nasprune.cost import macs_cost
 from nasprune.data.batches import Augmentation
+from nasprune.export import check_export
 from nasprune.lessons import Lessons
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.progress import Progress, Session
@@ -78,6 +79,9 @@ def obtain_dense(
 
     Of several processes that ask at once one trains and the others wait for it; one that was stopped goes on
     from its last checkpoint. `report` and `kept` are those of its `Session`.
+
+    Raises:
+        NetworkError: if the network cannot be exported to ONNX.
     """
     key = dense_key(settings, data)
     target = directory / key
@@ -96,9 +100,12 @@ def _train(
     report: Callable[[Progress], None],
     kept: Callable[[Path], None],
 ) -> None:
-    origin = provenance(compute, data_hash=data.store.data_hash, seed=settings.seed)
+    store = data.store
+    origin = provenance(compute, packed=store.directory.name, data_hash=store.data_hash, seed=settings.seed)
     network = build(settings.network, seed=settings.seed)
     load_initial_weights(network, settings.network.network, settings.weights)
+    if ":" in settings.network.network:  # those that have no prefix are known to export
+        check_export(network, data.statistics, data.image_size)
     network = compute.place(network)
     loading: dict[str, Any] = {"batch_size": settings.batch_size, "device": compute.device}
     train = data.batches("train", augmentation=settings.augmentation, seed=settings.seed, **loading)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
+from nasprune.errors import NetworkError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from nasprune.data.statistics import Statistics
 
@@ -53,6 +57,9 @@ def export_onnx(
         path: The file.
         batch: A batch size fixed in the file, which on-board compilers ask for; None leaves it open.
         about: What the file says of itself, as its metadata.
+
+    Raises:
+        NetworkError: if ONNX, or torch's way to it, lacks something that the network does.
     """
     device = next(network.parameters()).device
     module = Normalised(network, statistics).to(device).eval()
@@ -61,15 +68,31 @@ def export_onnx(
     with warnings.catch_warnings():
         # torch 2.11's exporter uses what torch 2.11 has deprecated.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-        exported = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
-            verbose=False,
-        )
+        try:
+            exported = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=["image"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            cause, *_ = str(error.__cause__ or error).strip().partition("\n")[0].split(" See the stack trace")
+            raise NetworkError(
+                f"the network cannot be exported to ONNX: {cause.rstrip('.')}; expected only what ONNX can express"
+            ) from error
     program = cast("torch.onnx.ONNXProgram", exported)  # with dynamo it always is one
     program.model.metadata_props.update(about or {})
     program.save(path, external_data=False)
+
+
+def check_export(network: nn.Module, statistics: Statistics, image_size: int) -> None:
+    """Export a network once to nowhere: before it is trained is the time to find out.
+
+    Raises:
+        NetworkError: if it cannot be exported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(copy.deepcopy(network).eval(), statistics, image_size, Path(folder) / "network.onnx")

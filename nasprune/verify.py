@@ -17,7 +17,6 @@ from nasprune.artifact import load_data, read_artifact
 from nasprune.commandline import OneLineParser, in_one_line
 from nasprune.data.batches import Batches
 from nasprune.data.statistics import Statistics
-from nasprune.errors import ArtifactError
 from nasprune.record import ONNX
 from nasprune.runtime import check_onnx, evaluate_onnx
 from nasprune.training import evaluate
@@ -35,12 +34,6 @@ def verify(directory: Path, data_directory: Path) -> dict[str, Any]:
     """
     artifact = read_artifact(directory)
     data = load_data(artifact.record, data_directory)
-    expected = artifact.record["provenance"]["data_hash"]
-    if data.store.data_hash != expected:
-        raise ArtifactError(
-            f"{directory} was measured on images with hash {expected[:12]}, but those at hand have "
-            f"{data.store.data_hash[:12]}; give the images the study was run on"
-        )
     check_onnx(directory / ONNX, classes=len(data.classes), image_size=data.image_size, bands=data.bands)
     loading: dict[str, Any] = {"batch_size": 64, "device": torch.device("cpu")}
     raw = Batches(data.images, data.store.labels, data.split.test, statistics=Statistics.none(data.bands), **loading)

@@ -12,14 +12,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from nasprune.answers import obtain_answers
-from nasprune.artifact import data_record, read_artifact, write_artifact
+from nasprune.artifact import data_record, load_data, read_artifact, write_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
 from nasprune.dense import DenseSettings, dense_key, obtain_dense
 from nasprune.descent import DescentSettings
-from nasprune.errors import ArtifactError, SettingsError
+from nasprune.errors import ArtifactError, NetworkError, SettingsError
 from nasprune.networks import NetworkSettings
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
@@ -333,6 +334,41 @@ def test_each_accuracy_of_the_dense_network_is_of_its_own_images(dense, data, pa
     batches = data.batches(part, batch_size=64, device=torch.device("cpu"))
     assert dense.record[measure] == evaluate(dense.network, batches)
     assert dense.record["val_accuracy"] != dense.record["test_accuracy"], "so that they can be told apart"
+
+
+def test_a_packed_data_set_is_found_by_its_name_whatever_became_of_the_images(dense, data, tmp_path):
+    """As where only the packed data set was taken to another machine."""
+    assert dense.record["provenance"]["packed"] == data.store.directory.name
+    elsewhere = dense.record["data"] | {
+        "dataset": "folder",
+        "data": str(tmp_path / "gone.zip"),
+        "scenes_per_class": 100,
+    }
+    assert load_data(dense.record | {"data": elsewhere}, data.store.directory.parent).classes == data.classes
+
+
+def special(num_classes):
+    """Computes what ONNX has no operator for."""
+
+    class Special(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3), nn.Linear(8, num_classes)
+
+        def forward(self, images):
+            return self.last(self.first(torch.special.bessel_j0(images)).relu().mean((2, 3)))
+
+    return Special()
+
+
+def test_a_network_that_cannot_be_exported_is_named_before_it_is_trained(data, tmp_path):
+    network = NetworkSettings(
+        network="tests.test_descent:special", classes=len(data.classes), image_size=data.image_size
+    )
+    settings = DenseSettings(network=network, training=TrainingSettings(epochs=1))
+    with pytest.raises(NetworkError, match=r"^the network cannot be exported to ONNX: .*bessel_j0") as caught:
+        obtain_dense(tmp_path, settings, data, COMPUTE, lambda _: pytest.fail("trained"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_point_is_not_verified_on_other_images(folder, point, tmp_path):
