@@ -254,6 +254,8 @@ class Descent:
         cost = self.cost(coupling, network).to(self.compute.device)
         share = min(1.0, budget * self.cost(self.coupling, self.dense).full / cost.full)
         blocks = block_sizes(coupling, self.settings.round_to)
+        if blocks is not None:
+            blocks = blocks.to(self.compute.device)  # once, since every step of the search looks at them
         settings = dataclasses.replace(self.settings.search, epochs=self.settings.epochs(budget)[0])
         scores = search(
             network, coupling, cost, self.lessons, share, settings, self.compute,
