@@ -50,7 +50,7 @@ def check_name(study: str) -> None:
 
 
 def _help(text: str, *, free: bool = False) -> dict[str, Any]:
-    """A field's help, and whether a resumed study may change it."""
+    """A field's help, and whether a resumed study may change it: what says where, not what, is told by its content."""
     return {"help": text, "free": free}
 
 
@@ -67,7 +67,8 @@ class StudySettings:
         metadata=_help("scenes (generated), ucm, nwpu, aid, eurosat, eurosat-ms, or folder (any <class>/<image>)"),
     )
     data: Path | None = field(
-        default=None, metadata=_help("folder or zip of the images; without it a known data set is downloaded")
+        default=None,
+        metadata=_help("folder or zip of the images; without it a known data set is downloaded", free=True),
     )
     image_size: int = field(default=48, metadata=_help("side in pixels that images are resized to"))
     bands: str = field(
@@ -106,10 +107,12 @@ class StudySettings:
     )
     latency_table: Path | None = field(
         default=None,
-        metadata=_help("times from python -m nasprune.latency on the target machine (default: measured here)"),
+        metadata=_help(
+            "times from python -m nasprune.latency on the target machine (default: measured here)", free=True
+        ),
     )
     round_to: int = field(
-        default=1, metadata=_help("make widths multiples of this, or leave them whole; 8 suits most targets")
+        default=1, metadata=_help("make widths multiples of this, but for a layer's full width; 8 suits most targets")
     )
     mode: str = field(
         default="descent",

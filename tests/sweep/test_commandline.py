@@ -239,4 +239,5 @@ def test_polishing_takes_as_long_at_every_budget():
 def test_what_a_resumed_study_may_change_is_frozen():
     assert {setting.name for setting in fields() if setting.metadata["free"]} == {
         "trials", "polish_epochs", "board", "storage", "tracking_uri", "device", "cpus_per_trial", "gpus_per_trial",
+        "data", "latency_table",
     }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nasprune.errors import SettingsError
@@ -56,6 +58,8 @@ def test_a_study_goes_on_from_the_dense_network_it_was_started_from_only(setting
 def test_only_what_changes_results_must_stay_in_a_resumed_study():
     kept = StudySettings().as_json()
     check_same_study(StudySettings(trials=9, storage="elsewhere", cpus_per_trial=2, device="cpu"), kept)
+    images = {"dataset": "ucm", "data": Path("/moved/UCMerced.zip")}  # which are told by their content
+    check_same_study(StudySettings(**images), StudySettings(dataset="ucm", data=Path("/UCMerced.zip")).as_json())
     for change in ({"seed": 1}, {"budgets": (0.3,)}, {"network": "resnet18", "study": "scenes-resnet10"}):
         with pytest.raises(SettingsError, match="was started with"):
             check_same_study(StudySettings(**change), kept)
