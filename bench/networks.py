@@ -262,15 +262,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     peers = [row for row in rows if not any(row["torch_pruning"].values())]
     lost = [row["network"] for row in peers if not passes(row)]
     ratios = " and ".join(f"{ratio:g}" for ratio in _CHANNEL_RATIOS.values())
-    fails = f": {', '.join(lost)}" if lost else ""
+    fails = f"of which {len(lost)} fail here: {', '.join(lost)}" if lost else "none of which fails here"
     return f"""# Networks
 
 Made by `uv run --group bench --extra timm bench/networks.py`, and again with `--table docs/networks.md`. Random cuts
 at {BUDGETS[0]:.0%} and {BUDGETS[1]:.0%} of the MACs, and at {BUDGETS[1]:.0%} from the first of them, {SIDE} px,
 {CLASSES} classes, random weights in which no channel is idle.
 
-{len(passed)} of {len(rows)} pass all laws. torch-pruning cuts {len(peers)} of them into networks that run, of which
-{len(lost)} fail here{fails}.
+{len(passed)} of {len(rows)} pass all laws. torch-pruning cuts {len(peers)} of them into networks that run, {fails}.
+A budget below the least that a network can cost is raised to 1.05 times that.
 
 - *passes*: the cut network equals the masked one, torch counts exactly the predicted MACs, one more channel would
   exceed the budget, another process that reads its files and, for the smaller cuts, ONNX Runtime give the same logits

@@ -103,7 +103,9 @@ def _from_timm(name: str, classes: int, bands: int) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise SettingsError(f"network 'timm:{name}' given, but timm is not installed; pip install 'timm'") from error
+        raise SettingsError(
+            f"network 'timm:{name}' given, but timm is not installed; run with uv run --extra timm, or pip install timm"
+        ) from error
     try:
         more: dict[str, Any] = {} if bands == 3 else {"in_chans": bands}
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **more)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+
+from nasprune.record import read_record
 
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL | re.M
@@ -25,8 +28,8 @@ def test_a_network_of_ones_own_is_pruned(tmp_path, capsys):
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
     )  # fmt: skip
     loader = [(torch.randn(4, 4, 64, 64), torch.tensor([0, 1, 2, 0]))]
-    exec(BLOCKS[0], {"network": network, "train_loader": loader, "validation_loader": loader})
-    assert {path.name for path in tmp_path.glob("*.onnx")} == {f"pruned-{b}.onnx" for b in (0.5, 0.25, 0.1)}
+    exec(BLOCKS[1], {"network": network, "train_loader": loader, "validation_loader": loader})
+    assert {path.name for path in tmp_path.iterdir()} == {f"pruned-{b}.onnx" for b in (0.5, 0.25, 0.1)}
     assert capsys.readouterr().out.count("of the MACs") == 3
 
 
@@ -34,10 +37,20 @@ def test_a_point_is_a_module_again(point, tmp_path, capsys):
     (tmp_path / "runs/ucm-resnet18/points").mkdir(parents=True)
     point.rename(tmp_path / "runs/ucm-resnet18/points/t000-10pct")
     names: dict = {}
-    exec(BLOCKS[1], names)
+    exec(BLOCKS[2], names)
     assert names["logits"].shape == (1, 3)
     assert "conv1" in capsys.readouterr().out
 
 
+def test_a_file_for_the_board_names_the_class_of_a_scene(point, tmp_path, capsys):
+    (tmp_path / "runs/ucm-resnet18/points/t000-10pct").mkdir(parents=True)
+    (point / "model.onnx").rename(tmp_path / "runs/ucm-resnet18/points/t000-10pct/board_int8.onnx")
+    Image.new("L", (70, 50), 90).save(tmp_path / "scene.png")
+    names: dict = {}
+    exec(BLOCKS[0], names)
+    assert names["image"].shape == (1, 3, 16, 16)
+    assert capsys.readouterr().out.strip() in read_record(point)["classes"]
+
+
 def test_there_is_no_other_code():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
