@@ -67,6 +67,8 @@ class Step:
         self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         self._right = right_gradients(self._weights)
         self._graphs = graphs and compute.device.type == "cuda"
+        # One for all recordings, since they are launched one after the other and what they leave is used at once.
+        self._memory = torch.cuda.graph_pool_handle() if self._graphs else None
         self._taken: dict[object, int] = {}
         self._captured: dict[object, _Captured] = {}
 
@@ -104,15 +106,11 @@ class Step:
                 return self._ordinary(*given)
             if self._taken[kind] == _ORDINARY:
                 return self._watched(given)
-            chance = torch.cuda.default_generators[torch.cuda.current_device()]
-            before = chance.clone_state()
-            try:
-                self._captured[kind] = self._capture(given)
-            except RuntimeError:  # whatever else may not be done while recording; steps are right without
-                torch.cuda.synchronize()
-                chance.graphsafe_set_state(before)  # the old state still waits for the recording's end
+            captured = self._tried(given)
+            if captured is None:
                 self._record_no_more()
                 return self._ordinary(*given)
+            self._captured[kind] = captured
         captured = self._captured[kind]
         with torch.no_grad():
             for place, value in zip(captured.given, given, strict=True):
@@ -157,10 +155,22 @@ class Step:
         self._captured.clear()
         torch.cuda.empty_cache()
 
+    def _tried(self, given: tuple[torch.Tensor | None, ...]) -> _Captured | None:
+        """A recording, or None where none can be made: nothing is left of the attempt, whose memory may be needed."""
+        chance = torch.cuda.default_generators[torch.cuda.current_device()]
+        before = chance.clone_state()
+        try:
+            return self._capture(given)
+        except RuntimeError:  # whatever else may not be done while recording; steps are right without
+            torch.cuda.synchronize()
+            chance.graphsafe_set_state(before)  # the old state still waits for the recording's end
+        return None
+
     def _capture(self, given: tuple[torch.Tensor | None, ...]) -> _Captured:
         """Record a step; nothing is computed yet."""
         own = tuple(None if t is None else t.detach().clone().requires_grad_(t.requires_grad) for t in given)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads of the process go on meanwhile, such as those of a loader that pins memory.
+        with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
             stepped = self._ordinary(*own)  # type: ignore[arg-type]
         return _Captured(graph, own, stepped)

@@ -114,10 +114,16 @@ def test_a_mask_that_asks_for_no_gradient_gets_none():
 
 
 @on_gpu
-@pytest.mark.parametrize("given", [{}, {"masked": True}, {"taught": True, "masked": True}])
-def test_recorded_steps_do_what_ordinary_ones_do(given):
-    compute = choose_compute("cuda")
-    assert same(trained(compute, **given), trained(compute, graphs=False, **given))
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [({}, 1), ({"masked": True}, 2), ({"taught": True, "masked": True}, 2)],  # of the short batch are too few
+)
+def test_recorded_steps_do_what_ordinary_ones_do(given, kinds, monkeypatch):
+    compute, made = choose_compute("cuda"), []
+    monkeypatch.setattr(Step, "_capture", lambda step, given, of=Step._capture: made.append(1) or of(step, given))
+    one = trained(compute, **given)
+    assert len(made) == kinds
+    assert same(one, trained(compute, graphs=False, **given))
 
 
 @on_gpu
@@ -188,6 +194,25 @@ def steps(network, *counts):
 def test_a_step_that_draws_on_the_processor_is_not_recorded(recorded, draws):
     steps(Net(draws=draws).eval(), 4)
     assert len(recorded) == (0 if draws else 1)
+
+
+def test_nothing_of_a_failed_recording_is_left_when_its_step_is_taken(recorded, monkeypatch):
+    """What it has computed may be all the memory there is."""
+    alive, gone = [], []
+
+    class Computed:
+        pass
+
+    def fails(*_):
+        computed = Computed()
+        alive.append(weakref.ref(computed))
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Step, "_capture", fails)
+    network = Net().eval()
+    network.register_forward_pre_hook(lambda *_: gone.extend(each() is None for each in alive))
+    steps(network, 4)
+    assert gone == [True, True]  # in the step that was to be recorded, and in the fifth
 
 
 def test_where_a_recording_fails_no_memory_of_others_is_kept(recorded):
