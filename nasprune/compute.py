@@ -31,6 +31,12 @@ class Compute:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last)
         return network
 
+    def seed(self, number: int) -> None:
+        """Begin chance anew, of the processor and of this device; that of other devices is not ours."""
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
+
     def autocast(self) -> AbstractContextManager[None]:
         """The context of training's forward passes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)

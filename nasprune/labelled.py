@@ -53,7 +53,8 @@ class CheckedBatches:
         for batch in self._batches:
             images, labels = self._checked(batch)
             layout = torch.channels_last if images.dim() == 4 else torch.contiguous_format
-            yield images.to(self._device, torch.float32, memory_format=layout), labels.to(self._device)
+            images, labels = (each.to(self._device, non_blocking=each.is_pinned()) for each in (images, labels))
+            yield images.to(torch.float32, memory_format=layout), labels
         self._all_seen = True
 
     def look_through(self) -> None:

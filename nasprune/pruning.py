@@ -27,6 +27,7 @@ from nasprune.state import tensors_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from nasprune.compute import Compute
     from nasprune.latency import LatencyTable
 
 
@@ -80,8 +81,9 @@ def prune(
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
-    with _apart():
-        way, measuring = _way_down(network, example, train, validation, test, settings, table, device, seed)
+    compute = choose_compute(device)
+    with _apart(compute):
+        way, measuring = _way_down(network, example, train, validation, test, settings, table, compute, seed)
     whose = _identity(way.dense, settings, table, seed)
     folder = None if checkpoints is None else Path(checkpoints)
     if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
@@ -94,12 +96,12 @@ def prune(
 
     def reached() -> Iterator[Pruned]:
         with nullcontext() if folder is None else locked(folder / "prune", wait=False):
-            with _apart():
+            with _apart(compute):
                 for labelled in measuring:
                     labelled.look_through()
             finished = way.through(budgets, session)
             while True:
-                with _apart():
+                with _apart(compute):
                     each = next(finished, None)
                 if each is None:
                     return
@@ -111,10 +113,11 @@ def prune(
 
 
 @contextmanager
-def _apart() -> Iterator[None]:
+def _apart(compute: Compute) -> Iterator[None]:
     """Work that leaves the caller's chance as it was, whatever device they make tensors on by default."""
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        gpus = [torch.cuda.current_device()] if compute.device.type == "cuda" else []
+        stack.enter_context(torch.random.fork_rng(devices=gpus))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
@@ -128,11 +131,10 @@ def _way_down(
     test: Labelled | None,
     settings: DescentSettings,
     table: LatencyTable | None,
-    device: str,
+    compute: Compute,
     seed: int,
 ) -> tuple[Descent, list[CheckedBatches]]:
     """The descent that `prune` is asked for, and the batches it measures with."""
-    compute = choose_compute(device)
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         network = network.module
     dense = compute.place(copy.deepcopy(network).float()).eval()

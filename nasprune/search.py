@@ -174,7 +174,7 @@ def search(
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
-        torch.manual_seed(seed * 100_003 + epoch)
+        compute.seed(seed * 100_003 + epoch)
         total = torch.zeros((), device=compute.device)
         for index, (images, labels, taught) in enumerate(lessons.epoch(epoch)):
             done = (epoch * len(lessons) + index) / steps
@@ -192,5 +192,6 @@ def search(
         tensors=rule.tensors,
     )
     session.run("search", settings.epochs, train_epoch, state)
+    network.zero_grad()  # of no more use, and on a GPU they hold on to the memory of the recorded step
     network.eval()
     return rule.scores.detach()

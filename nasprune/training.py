@@ -155,7 +155,7 @@ def fit(
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
-        torch.manual_seed(seed * 100_003 + first_epoch + epoch)
+        compute.seed(seed * 100_003 + first_epoch + epoch)
         total = torch.zeros((), device=compute.device)
         for index, (images, labels, taught) in enumerate(lessons.epoch(first_epoch + epoch)):
             rate = settings.learning_rate * one_cycle((epoch * len(lessons) + index) / steps, settings.warm_up)
@@ -168,6 +168,7 @@ def fit(
         train_epoch,
         State(modules={"network": network}, optimizers={"sgd": optimizer}),
     )
+    network.zero_grad()  # of no more use, and on a GPU they hold on to the memory of the recorded step
     network.eval()
 
 
