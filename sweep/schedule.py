@@ -145,6 +145,8 @@ class Follower(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
         """A trial goes on from its checkpoint: as often as hosts die, but once only after an error of its own."""
+        if self.error is not None:  # what failed was not the trial: see `on_step_end`
+            return
         failure = last_failure(trial)
         if failure.own:
             trial.set_config({**trial.config, LAST_TRY: True})
@@ -161,7 +163,13 @@ class Follower(Callback):
             self.tracker.trial_ended(name, "FAILED")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401
-        """Tune has handled what happened, or waited a tenth of a second in vain."""
+        """Tune has handled what happened, or waited a tenth of a second in vain.
+
+        An error of ours where a trial ends, in a callback or the searcher, is to Tune a failure of that trial, which it
+        begins again. It is raised here once more, where Tune lets it pass.
+        """
+        if self.error is not None:
+            raise self.error
         with self.keeping_errors():
             self.often()
 

@@ -49,6 +49,15 @@ def full(config: dict[str, Any], *, settings: Any, ground: object) -> None:
     raise DataError("cannot write /cache/weights") from OSError(28, "No space left on device")
 
 
+def steady(config: dict[str, Any], *, settings: Any, ground: object) -> None:
+    """Comes to its end, and notes every time that it begins."""
+    with (Path(settings.directory) / config["trial"]).open("a") as file:
+        file.write(".")
+    tune.report(
+        {"finished": True, "point": "p", "points": 1, "hypervolume": 0.5, "went_on": False, "trial": config["trial"]}
+    )
+
+
 def patient(config: dict[str, Any], *, settings: Any, ground: object) -> None:
     """Ends once four trials have been suggested, although there is room for one."""
     import time
@@ -92,14 +101,19 @@ class Quiet:
 def run(tmp_path, monkeypatch):
     """Runs trials of some work on a small Ray; gives the follower, what was said, and Optuna's records."""
 
-    def build(work, trials: int, at_once: int = 1):
+    def build(work, trials: int, at_once: int = 1, *, tracker: Any = None, kept: Any = lambda _searcher: None):
         monkeypatch.setattr(schedule, "run_trial", telling(work))
         settings = SimpleNamespace(directory=tmp_path)
         space = next(iter(SPACES.values()))
-        searcher = OptunaSearcher(database=tmp_path / "optuna.db", trials=trials, space=space)
-        display, said = Quiet(), []
+
+        def changed() -> None:
+            with follower.keeping_errors():
+                kept(searcher)
+
+        searcher = OptunaSearcher(database=tmp_path / "optuna.db", trials=trials, space=space, changed=changed)
+        display = Quiet()
         display.say = said.append
-        follower = Follower(display, Quiet(), lambda _point: None, lambda: None)
+        follower = Follower(display, tracker or Quiet(), lambda _point: None, lambda: None)
         ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         try:
             places = Places(trial={"CPU": 1.0}, at_once=at_once, dense={}, device="cpu")
@@ -113,7 +127,8 @@ def run(tmp_path, monkeypatch):
         return follower, said
 
     records: list[str] = []
-    build.records = records
+    said: list[str] = []
+    build.records, build.said = records, said
     return build
 
 
@@ -140,6 +155,28 @@ def test_what_is_wrong_with_a_node_ends_the_study_and_no_trial(run):
     with pytest.raises(SettingsError, match=r"trial t000 cannot go on on node .*: cannot write /cache/weights; mend"):
         run(full, 2)
     assert run.records == ["RUNNING"], "the same command takes it up again"
+
+
+@pytest.mark.parametrize("where", ["callback", "searcher"])
+def test_an_error_of_ours_where_a_trial_ends_ends_the_study(tmp_path, run, where):
+    """To Tune it is a failure of that trial: it would begin again what is over, and the study would go on."""
+
+    def end(_trial: str, _status: str) -> None:
+        if where == "callback":
+            raise SettingsError("the server refuses")
+
+    def kept(searcher: OptunaSearcher) -> None:
+        if where == "searcher" and searcher.ended():
+            raise SettingsError("the server refuses")
+
+    tracker = Quiet()
+    tracker.trial_ended = end
+    with pytest.raises(SettingsError, match="the server refuses"):
+        run(steady, 2, tracker=tracker, kept=kept)
+    assert (tmp_path / "t000").read_text() == "."
+    assert not (tmp_path / "t001").exists()
+    assert run.records == ["COMPLETE"]
+    assert run.said == []
 
 
 def test_trials_wait_together_for_places_that_a_cluster_may_still_get(run):
