@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sweep.settings import StudySettings
+    from sweep.storage.claim import Claim
     from sweep.tracking.tracker import Tracker
 
 FRONT_FILES = ("front.json", "front.png", "front.html")
@@ -26,13 +27,18 @@ class Showing:
         settings: The study's.
         front: The content of front.json.
         tracker: MLflow.
+        claim: On the study, where it is kept in a bucket.
 
     Raises:
         DataError: If front.json cannot be written, or drawing cannot begin.
+        SettingsError: If another process took the study over.
     """
 
-    def __init__(self, settings: StudySettings, front: Mapping[str, Any], tracker: Tracker) -> None:
-        self._settings, self._tracker = settings, tracker
+    def __init__(
+        self, settings: StudySettings, front: Mapping[str, Any], tracker: Tracker, claim: Claim | None
+    ) -> None:
+        self._settings, self._tracker, self._claim = settings, tracker, claim
+        self._check()
         self._paths = [settings.directory / name for name in FRONT_FILES]
         write_json(self._paths[0], front)
         self._drawing = Drawing(*self._paths)
@@ -45,12 +51,17 @@ class Showing:
         """Wait until it is drawn, then store and track the files.
 
         Raises:
-            NaspruneError: If something of it fails.
+            NaspruneError: If something of it fails, or another process took the study over meanwhile.
         """
         self._drawing.end()
+        self._check()
         storage = self._settings.place()
         for name in FRONT_FILES:
             storage.store_file(f"{self._settings.study}/{name}")
         front = json.loads(self._paths[0].read_text())  # as it was drawn: the study's has gone on
         reached = volume(front["points"], self._settings.budgets)
         self._tracker.front(front, files=self._paths, note=markdown(front), hypervolume=reached)
+
+    def _check(self) -> None:
+        if self._claim is not None:
+            self._claim.check()

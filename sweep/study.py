@@ -98,16 +98,26 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
                 uri=settings.tracking_uri,
                 params=settings.identity(),
             )
-            status: Status = "FAILED"
-            try:
-                outcome = _run(settings, data, places, display, tracker, claim)
-                status = "KILLED" if outcome.unfinished else "FINISHED"
-            finally:
-                try:
-                    tracker.study_ended(status)
-                finally:
-                    tracker.close()
+            outcome = telling_end(lambda: _run(settings, data, places, display, tracker, claim), tracker, claim)
     return outcome, tracker
+
+
+def telling_end(run: Callable[[], Outcome], tracker: Tracker, claim: Claim | None) -> Outcome:
+    """Run a study, and tell MLflow how it ended.
+
+    Where another process took the study over, it has not ended: its runs are that one's, and nothing is told.
+    """
+    status: Status = "FAILED"
+    try:
+        outcome = run()
+        status = "KILLED" if outcome.unfinished else "FINISHED"
+    finally:
+        try:
+            if claim is None or claim.holds():
+                tracker.study_ended(status)
+        finally:
+            tracker.close()
+    return outcome
 
 
 def _run(
@@ -154,12 +164,7 @@ def _run(
 
     points, tracked, on_board = PointsFolder(settings.directory, dense), set[str](), set[str]()
 
-    def show() -> Showing:
-        if claim is not None:
-            claim.check()
-        return Showing(settings, points.front(tracker.run_ids), tracker)
-
-    shown = Seldom(show)
+    shown = Seldom(lambda: Showing(settings, points.front(tracker.run_ids), tracker, claim))
 
     def track(some: Sequence[Mapping[str, Any]]) -> None:
         """Track points, among them all of a trial or none."""

@@ -44,18 +44,23 @@ class Claim:
         self._lost = False
         self._over = threading.Event()
 
-    def check(self) -> None:
-        """Make sure that the claim is still this process's, before something is written that only its holder may.
+    def holds(self) -> bool:
+        """Whether the claim is still this process's, as far as it knows.
 
         Where it was not seen for some beats, as behind a link that was cut, the bucket is asked.
-
-        Raises:
-            SettingsError: if another one took over, since this one did not reach the bucket for long.
         """
         if not self._lost and time.monotonic() - self._seen > LIFE / 2:
             with suppress(*Problem):  # what is to be written will not get there either
                 self._lost = not self._mine()
-        if self._lost:
+        return not self._lost
+
+    def check(self) -> None:
+        """Make sure that `holds`, before something is written that only its holder may.
+
+        Raises:
+            SettingsError: if another one took over, since this one did not reach the bucket for long.
+        """
+        if not self.holds():
             raise SettingsError(
                 f"study '{self._study}' was taken over by another process while this one could not reach "
                 f"{self._bucket}; that one goes on with it"
