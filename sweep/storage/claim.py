@@ -31,6 +31,8 @@ BEAT = 10.0
 LIFE = 45.0
 """Seconds after which a claim that is not rewritten has run out."""
 _SETTLE = 1.0  # seconds in which two drivers that began at once have both written: the last one holds
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""One that goes on while the machine sleeps, when others may take over. On macOS, without BOOTTIME, MONOTONIC does."""
 
 
 class Claim:
@@ -40,7 +42,7 @@ class Claim:
         self._bucket, self._study, self._owner = bucket, study, owner
         self._name = f"{study}/{CLAIM}"
         self._beats = 0
-        self._seen = time.monotonic()  # when the claim was last known to be this process's
+        self._seen = _now()  # when the claim was last known to be this process's
         self._lost = False
         self._over = threading.Event()
 
@@ -49,7 +51,7 @@ class Claim:
 
         Where it was not seen for some beats, as behind a link that was cut, the bucket is asked.
         """
-        if not self._lost and time.monotonic() - self._seen > LIFE / 2:
+        if not self._lost and _now() - self._seen > LIFE / 2:
             with suppress(*Problem):  # what is to be written will not get there either
                 self._lost = not self._mine()
         return not self._lost
@@ -74,7 +76,7 @@ class Claim:
         self._bucket.write(self._name, json.dumps(content).encode())
 
     def _mine(self) -> bool:
-        asked = time.monotonic()
+        asked = _now()
         kept = self._bucket.read(self._name)
         mine = kept is not None and bool(json.loads(kept)["owner"] == self._owner)
         if mine:
@@ -154,6 +156,10 @@ def _wait_for_the_dead(bucket: Bucket, study: str, say: Callable[[str], object])
         if now != first:
             raise _held(study)
     say(f"the process on {host} that ran study '{study}' is gone: going on where it stopped")
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _mirror(bucket: Bucket) -> str:

@@ -105,6 +105,19 @@ def test_a_driver_that_was_away_for_too_long_stops(node: Node):
     assert kept(one)["owner"] == "other", "another's claim is not released"
 
 
+def test_a_driver_that_slept_with_its_machine_looks_at_its_claim_first(node: Node, monkeypatch):
+    """Another took over meanwhile, and by time.monotonic() no time has passed."""
+    monkeypatch.setattr(claiming, "BEAT", 60)  # no beat tells it
+    with held(node("one"), "s", print) as claim:
+        claim.check()
+        died(node("two"))
+        awake = time.clock_gettime
+        slept = {time.CLOCK_BOOTTIME: 3600.0}
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: awake(clock) + slept.get(clock, 0.0))
+        with pytest.raises(SettingsError, match="was taken over by another process"):
+            claim.check()
+
+
 def test_a_driver_that_comes_back_writes_nothing_that_it_may_not(node: Node, monkeypatch, tmp_path):
     """Cut off while it writes, another took over: its next try is not made."""
     one = node("one")
