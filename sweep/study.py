@@ -111,6 +111,9 @@ def telling_end(run: Callable[[], Outcome], tracker: Tracker, claim: Claim | Non
     try:
         outcome = run()
         status = "KILLED" if outcome.unfinished else "FINISHED"
+    except KeyboardInterrupt:  # where no trial runs: those Tune ends in order, and they are unfinished
+        status = "KILLED"
+        raise
     finally:
         try:
             if claim is None or claim.holds():

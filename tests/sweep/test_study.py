@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,21 +53,22 @@ def outcome(unfinished: int) -> Outcome:
     return Outcome(front=FRONT, failures={}, stopped=0, unfinished=unfinished)
 
 
-def failed() -> Outcome:
-    raise SettingsError("something is wrong")
-
-
 @pytest.mark.parametrize(
-    ("run", "status"),
-    [(lambda: outcome(0), "FINISHED"), (lambda: outcome(1), "KILLED"), (failed, "FAILED")],
+    ("end", "status"),
+    [(0, "FINISHED"), (1, "KILLED"), (SettingsError("wrong"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
 )
-def test_how_a_study_ended_is_told(run, status: str):
+def test_how_a_study_ended_is_told(end: int | BaseException, status: str):
+    """Ctrl-C does the same to MLflow whatever the study was at."""
     told: list[str] = []
     tracker: Any = SimpleNamespace(study_ended=told.append, close=lambda: told.append("closed"))
-    try:
+
+    def run() -> Outcome:
+        if isinstance(end, BaseException):
+            raise end
+        return outcome(end)
+
+    with nullcontext() if isinstance(end, int) else pytest.raises(type(end)):
         telling_end(run, tracker, None)
-    except SettingsError:
-        assert run is failed
     assert told == [status, "closed"]
 
 
