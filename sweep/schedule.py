@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 
 from nasprune.errors import NaspruneError, SettingsError
-from sweep.cluster.ray_cluster import DEATHS
+from sweep.cluster.ray_cluster import DEATHS, ctrl_c_lent
 from sweep.failure import every_death_counted, last_failure
 from sweep.trial import LAST_TRY, run_trial
 
@@ -70,7 +70,7 @@ def run_trials(
     # It prints the traceback of every failure, between the lines of the sweep's own report.
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     try:
-        with every_death_counted():
+        with every_death_counted(), ctrl_c_lent():
             tuner.fit()
     except tune.TuneError:
         if follower.error is not None:  # raised in a callback of ours, and wrapped by Tune

@@ -128,6 +128,19 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
+@contextmanager
+def ctrl_c_lent() -> Iterator[None]:
+    """Ctrl-C does afterwards what it did before: Tune takes it while trials run, and does not give it back."""
+    if threading.current_thread() is not threading.main_thread():  # as above
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
 def _check_answers() -> None:
     """Ray itself would ask for minutes."""
     address = cluster_address()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -177,6 +178,17 @@ def test_an_error_of_ours_where_a_trial_ends_ends_the_study(tmp_path, run, where
     assert not (tmp_path / "t001").exists()
     assert run.records == ["COMPLETE"]
     assert run.said == []
+
+
+def test_ctrl_c_still_stops_what_comes_after_trials(run):
+    """As polishing, and SIGTERM with it. Tune's own handler only notes that its trials are to end."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run(steady, 1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_trials_wait_together_for_places_that_a_cluster_may_still_get(run):
