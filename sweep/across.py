@@ -70,11 +70,9 @@ def read_fronts(storage: Storage, names: Iterable[str]) -> list[StudyFront]:
 
 
 def _read(storage: Storage, name: str) -> StudyFront:
-    for file in ("front.json", "settings.json"):
-        storage.fetch_file(f"{name}/{file}")
-    directory = storage.root / name
     try:
-        front, settings = (json.loads((directory / file).read_text()) for file in ("front.json", "settings.json"))
+        # Not fetched: on this machine a driver may be at work on that study, with a newer front in its folder.
+        front, settings = (json.loads(storage.content(f"{name}/{file}")) for file in ("front.json", "settings.json"))
         each = StudyFront(study=name, front=front, settings=settings)
         _ = each.dataset, each.images, each.input, front["dense"]["val_images"]
         _ = [[point[key] for key in _OF_POINTS] for point in front["points"]]

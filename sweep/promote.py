@@ -70,11 +70,12 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     storage.fetch_folder(f"{given.study}/{point['artifact']}")
     # Heavy imports wait until the flags are known to be right.
     from nasprune.record import ONNX, read_record
-    from sweep.storage.folder import tracked_name
+    from sweep.storage.folder import SETTINGS, tracked_name
     from sweep.storage.images import FOLDER, fetch_packed
     from sweep.tracking.mlflow_client import connect
     from sweep.tracking.registry import register, tracked_model
 
+    storage.fetch_file(f"{given.study}/{SETTINGS}")
     record = read_record(directory)
     connection = connect(given.tracking_uri, storage.root)
     model = tracked_model(connection, tracked_name(study), record, directory / ONNX)
@@ -183,9 +184,7 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
     """
     cost, at_most = wanted(given)
     if given.dataset is None:
-        for name in ("front.json", "settings.json"):
-            storage.fetch_file(f"{given.study}/{name}")
-        points = read_front(storage.root / given.study, storage)["points"]
+        points = read_front(given.study, storage)["points"]
         sys.stdout.write(of_several_machines(points, cost))
         point = choose(points, cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
         return given.study, point
@@ -221,25 +220,25 @@ def of_several_machines(points: Sequence[Mapping[str, Any]], cost: Cost) -> str:
     )
 
 
-def read_front(study: Path, storage: Storage) -> dict[str, Any]:
+def read_front(study: str, storage: Storage) -> dict[str, Any]:
     """The content of a study's front.json.
 
     Raises:
         SettingsError: If there is no such study.
         ArtifactError: If the file is damaged.
     """
-    path = study / "front.json"
     try:
-        front = json.loads(path.read_text(encoding="utf-8"))
+        front = json.loads(storage.content(f"{study}/front.json"))  # as in sweep.across
         if not isinstance(front["points"], list):
             raise TypeError("points are not a list")  # noqa: TRY301  # one way out for all damage
     except OSError as problem:
         raise SettingsError(
-            f"study '{study.name}' given; expected one with a front.json under {storage} "
+            f"study '{study}' given; expected one with a front.json under {storage} "
             f"(there: {', '.join(storage.studies()) or 'none'}); check --study and --storage"
         ) from problem
     except (ValueError, KeyError, TypeError) as problem:
-        raise ArtifactError(f"{path} is damaged ({problem}); run the study again to write it anew") from problem
+        where = storage.where(f"{study}/front.json")
+        raise ArtifactError(f"{where} is damaged ({problem}); run the study again to write it anew") from problem
     return dict(front)
 
 

@@ -82,6 +82,14 @@ class Storage:
         """Names of the studies that have left a front."""
         return sorted(path.parent.name for path in self.root.glob("*/front.json"))
 
+    def content(self, name: str) -> bytes:
+        """The content of a small file as it is in the storage now, which changes nothing here.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        return (self.root / name).read_bytes()
+
     def fetch_file(self, name: str) -> bool:
         """Bring a file here as it is in the storage now; whether there is one."""
         return (self.root / name).is_file()
@@ -171,6 +179,12 @@ class Bucket(Storage):
             return sorted(name for name, front in zip(names, fronts, strict=True) if front.is_file)
 
         return self._lasting("the list of studies", look)
+
+    def content(self, name: str) -> bytes:  # noqa: D102
+        content = self._lasting(name, lambda: self.read(name))
+        if content is None:
+            raise FileNotFoundError(f"there is no {name} in {self}")
+        return content
 
     def fetch_file(self, name: str) -> bool:  # noqa: D102
         path = self.root / name

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasprune.errors import ArtifactError
+from sweep import promote
 from sweep.across import by_dataset, comparable, front_across, read_fronts
-from sweep.storage.bucket import open_storage
+from sweep.storage.bucket import MIRRORS, open_storage
+from tests.buckets import write
 from tests.sweep.fronts_of_studies import LARGE, SMALL, put, study_front
 
 
@@ -88,6 +90,22 @@ def test_studies_are_read_by_data_set(tmp_path):
         "aid": ["aid-small"], "ucm": ["large", "small"],
     }  # fmt: skip
     assert list(sets) == ["aid", "ucm"]
+
+
+@pytest.mark.parametrize("read", ["across", "promote"])
+def test_a_front_that_is_read_is_the_storages_and_a_driver_at_work_keeps_its_own(tmp_path, monkeypatch, read):
+    """All processes of a machine share its mirror of a bucket; one of them may be drawing a front, to store it then."""
+    monkeypatch.setenv(MIRRORS, str(tmp_path / "mirrors"))
+    (tmp_path / "bucket").mkdir()
+    put(tmp_path / "bucket", LARGE)
+    storage = open_storage((tmp_path / "bucket").as_uri())
+    newer = write(storage, "large/front.json", "newer")
+    if read == "across":
+        assert read_fronts(storage, ["large"]) == [LARGE]
+    else:
+        asked = promote.parse(["--study", "large", "--point", "t000-25pct", "--alias", "champion"])
+        assert promote.find(asked, storage) == ("large", LARGE.front["points"][1])
+    assert newer.read_text() == "newer"
 
 
 @pytest.mark.parametrize("file", ["front.json", "settings.json"])

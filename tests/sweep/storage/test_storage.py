@@ -45,6 +45,8 @@ def test_what_one_node_stores_another_fetches(node: Node):
     name = point(one)
     one.store_folder(name)
     one.store_path(write(one, "s/trials/t000/t000-50pct/search.safetensors", "state"))
+    assert two.content("s/settings.json") == b"{}"
+    assert not (two.root / "s/settings.json").exists(), "what is read is not fetched"
     assert two.fetch_file("s/settings.json")
     assert two.fetch_folder(name)
     two.fetch_files("s/trials/t000")
@@ -67,6 +69,8 @@ def test_what_is_nowhere_is_not_fetched(node: Node):
     write(one, "s/settings.json")
     point(one)
     write(one, "s/trials/t000/x.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"there is no s/settings\.json in"):
+        one.content("s/settings.json")
     assert not one.fetch_file("s/settings.json")
     assert not one.fetch_folder("s/points/t000-50pct")
     one.fetch_files("s/trials/t000")
@@ -263,6 +267,7 @@ def test_a_plain_folder_is_left_alone(tmp_path):
     assert folder.fetch_folder(name)
     assert not folder.fetch_folder("s/points/t001")
     assert folder.fetch_file(f"{name}/{RECORD}")
+    assert folder.content(f"{name}/{RECORD}") == (folder.root / name / RECORD).read_bytes()
     assert content(folder, ".") == before
 
 
