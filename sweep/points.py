@@ -158,18 +158,27 @@ class Place:
     Attributes:
         trial: Its trial.
         budgets: That the trial has visited by then.
-        polished: How many points of it had been polished, this one included.
+        polished: Of a polished point, how many epochs after the trial's own; else 0. As if all budgets were polished an
+            epoch in turn: it follows from the settings, whichever points are polished and in whatever order they end.
         hypervolume: Of the trial's points up to this one.
+        smallest: Least share of the MACs among them.
     """
 
     trial: str
     budgets: tuple[float, ...]
     polished: int
     hypervolume: float
+    smallest: float
 
 
 def places_of(points: Iterable[Mapping[str, Any]], budgets: Sequence[float]) -> dict[str, Place]:
-    """The place of every point, by point, in the order in which trials make them; all points of a trial, or none."""
+    """The place of every point, by point: descents from the largest budget down, then polished points likewise.
+
+    Args:
+        points: All points of a trial, or none.
+        budgets: The study's.
+    """
+    falling = sorted(budgets, reverse=True)
     order = sorted(points, key=lambda p: (p["trial"], p["polish_epochs"], -p["budget"]))
     places: dict[str, Place] = {}
     for trial, points in itertools.groupby(order, key=lambda p: p["trial"]):
@@ -179,10 +188,17 @@ def places_of(points: Iterable[Mapping[str, Any]], budgets: Sequence[float]) -> 
             places[point["point"]] = Place(
                 trial=trial,
                 budgets=tuple(p["budget"] for p in before if not p["polish_epochs"]),
-                polished=sum(p["polish_epochs"] > 0 for p in before),
+                polished=_turn(point, falling),
                 hypervolume=volume(before, budgets),
+                smallest=min(p["macs_ratio"] for p in before),
             )
     return places
+
+
+def _turn(point: Mapping[str, Any], falling: Sequence[float]) -> int:
+    """The last epoch of a polished point, where all budgets take turns; 0 of any other."""
+    epochs = int(point["polish_epochs"])
+    return (epochs - 1) * len(falling) + falling.index(point["budget"]) + 1 if epochs else 0
 
 
 def volumes_reached(front: Mapping[str, Any], budgets: Sequence[float]) -> dict[str, list[float]]:

@@ -30,6 +30,27 @@ def polished_name(point: str, epochs: int) -> str:
     return f"{point}-polished{epochs}"
 
 
+def to_polish(settings: StudySettings, front: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The points of the descents' own front that are not polished yet; none where the study polishes none.
+
+    Polished points do not push others from the front that is polished.
+
+    Args:
+        settings: The study's.
+        front: The front object.
+    """
+    if not settings.polish_epochs:
+        return []
+    descended = [point for point in front["points"] if not point["polish_epochs"]]
+    best = on_front([p["macs_ratio"] for p in descended], [p["val_accuracy"] for p in descended])
+    there = settings.directory / "points"
+    return [
+        point
+        for point, good in zip(descended, best, strict=True)
+        if good and not (there / polished_name(point["point"], settings.polish_epochs)).exists()
+    ]
+
+
 def polish_front(
     settings: StudySettings,
     front: Mapping[str, Any],
@@ -40,8 +61,7 @@ def polish_front(
 ) -> None:
     """Tune every point of the descents' own front for the study's polish epochs.
 
-    What was polished before, in this session or another, is left alone; one that was stopped goes on. Polished points
-    do not push others from the front that is polished.
+    What was polished before, in this session or another, is left alone; one that was stopped goes on.
 
     Args:
         settings: The study's.
@@ -54,11 +74,7 @@ def polish_front(
     Raises:
         NaspruneError: if one fails.
     """
-    descended = [point for point in front["points"] if not point["polish_epochs"]]
-    best = on_front([p["macs_ratio"] for p in descended], [p["val_accuracy"] for p in descended])
-    names = [point["point"] for point, good in zip(descended, best, strict=True) if good]
-    points = settings.directory / "points"
-    waiting = [name for name in names if not (points / polished_name(name, settings.polish_epochs)).exists()]
+    waiting = [point["point"] for point in to_polish(settings, front)]
     if not waiting:
         return
     display.say(f"polishing {len(waiting)} points of the front, {settings.polish_epochs} epochs each")

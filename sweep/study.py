@@ -12,12 +12,12 @@ from nasprune.errors import SettingsError
 from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
-from sweep.board import MEASURED, measure_files
+from sweep.board import measure_files
 from sweep.cluster.launched import wait_for_nodes
 from sweep.cluster.preflight import check_nodes, versions
 from sweep.cluster.ray_cluster import count_installing, count_nodes, find_places, ray_cluster
 from sweep.display import Display
-from sweep.points import PointsFolder, places_of, volumes_reached
+from sweep.points import PointsFolder, volumes_reached
 from sweep.polish import polish_front
 from sweep.searcher import DESCENT, TARGET, OptunaSearcher
 from sweep.seldom import Seldom
@@ -27,11 +27,12 @@ from sweep.storage.bucket import Bucket
 from sweep.storage.folder import check_same_start, check_storage, claimed, tracked_name
 from sweep.storage.ground import Ground
 from sweep.storage.images import images_of, load_images
+from sweep.telling import Telling
 from sweep.tracking.mlflow_client import connect
 from sweep.tracking.tracker import OUTBOX, Status, Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
@@ -165,28 +166,16 @@ def _run(
         changed=keep_searcher,
     )
 
-    points, tracked, on_board = PointsFolder(settings.directory, dense), set[str](), set[str]()
+    points, telling = PointsFolder(settings.directory, dense), Telling(settings, tracker)
 
     shown = Seldom(lambda: Showing(settings, points.front(tracker.run_ids), tracker, claim))
 
-    def track(some: Sequence[Mapping[str, Any]]) -> None:
-        """Track points, among them all of a trial or none."""
-        measured = {point["point"] for point in some if MEASURED in point}
-        for name, place in places_of(some, settings.budgets).items():
-            step = settings.steps(place.budgets) + place.polished
-            path = settings.directory / "points" / name
-            if name not in tracked:
-                tracker.point(place.trial, path, step=step, hypervolume=place.hypervolume)
-                tracked.add(name)
-            if name in measured - on_board:
-                tracker.board(place.trial, path, step=step)
-                on_board.add(name)
-
     def refresh() -> dict[str, Any]:
-        """The front as it is on disk now, with every point of it tracked."""
+        """The front as it is on disk now, with every point of it told."""
         points.read()
         front = points.front(tracker.run_ids)
-        track(front["points"])
+        telling.expect(front)
+        telling.tell(front["points"])
         display.front(len(points), len(points.best()))
         shown.ask()
         shown.go_on()
@@ -194,10 +183,10 @@ def _run(
 
     def added(name: str) -> None:
         """A point may be new. What is done here is done for every point, so it must not grow with their number."""
-        if name not in tracked:
+        if name not in telling:
             storage.fetch_folder(f"{study}/points/{name}")
             point, best = points.add(name), points.best()
-            track(points.of_trial(point["trial"]))
+            telling.tell(points.of_trial(point["trial"]))
             display.front(len(points), len(best))
             display.point(point)
             shown.ask()

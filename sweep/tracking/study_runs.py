@@ -137,7 +137,9 @@ class StudyRuns:
     def _end_trial(self, time_ms: int, trial: str, status: Status) -> None:
         self._end(self._trial(trial, time_ms), status, time_ms)
 
-    def _point(self, time_ms: int, trial: str, folder: str, step: int, hypervolume: float) -> None:
+    def _point(
+        self, time_ms: int, trial: str, folder: str, step: int, hypervolume: float, smallest: float | None = None
+    ) -> None:
         run_id, directory = self._trial(trial, time_ms), self._directory / folder
         run = self._client.get_run(run_id)
         record = read_record(directory)
@@ -146,7 +148,8 @@ class StudyRuns:
         log_point(self._client, run, directory, study=self._study, step=step, time_ms=time_ms, fresh=fresh)
         self._log_metrics(run_id, (step, {"hypervolume": hypervolume}, time_ms))
         # MLflow's list of runs shows names first and metrics far to the right.
-        name = f"{trial}: {hypervolume:.3f}, down to {record['macs_ratio']:.1%} MACs"
+        share = record["macs_ratio"] if smallest is None else smallest
+        name = f"{trial}: {hypervolume:.3f}, down to {share:.1%} MACs"
         self._client.update_run(run_id, name=name)
 
     def _board(self, time_ms: int, trial: str, folder: str, step: int) -> None:

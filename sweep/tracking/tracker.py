@@ -142,7 +142,9 @@ class Tracker:
         """A trial is over."""
         self._delivery.say("trial_ended", {"trial": trial_id, "status": status})
 
-    def point(self, trial_id: str, point_dir: Path, *, step: int, hypervolume: float) -> None:
+    def point(
+        self, trial_id: str, point_dir: Path, *, step: int, hypervolume: float, smallest: float | None = None
+    ) -> None:
         """Logs a point (see `sweep.tracking.logged_models.log_point`).
 
         Args:
@@ -150,9 +152,16 @@ class Tracker:
             point_dir: The point's folder.
             step: The last epoch's; the same whenever the point is logged, so that it is logged once.
             hypervolume: Of the trial's points up to this one.
+            smallest: Least share of the MACs among them, for the name of the trial's run; by default the point's own.
         """
         folder = os.path.relpath(point_dir, self._directory)  # the storage may lie elsewhere in another session
-        body = {"trial": trial_id, "folder": folder, "step": step, "hypervolume": float(hypervolume)}
+        body = {
+            "trial": trial_id,
+            "folder": folder,
+            "step": step,
+            "hypervolume": float(hypervolume),
+            "smallest": smallest,
+        }
         self._delivery.say("point", body)
 
     def board(self, trial_id: str, point_dir: Path, *, step: int) -> None:
