@@ -50,11 +50,14 @@ def settle_places(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def name_places(given: argparse.Namespace | StudySettings) -> list[str]:
-    """The flags for these places, where they are not the defaults; no secrets."""
+    """The flags for these places, where they are not the defaults; no secrets.
+
+    A tracking URI that the environment gives stays there: a flag wins over it, and has to leave its password out.
+    """
     words = []
     if given.storage != str(Path("runs").absolute()):
         words += ["--storage", given.storage]
-    if given.tracking_uri:
+    if given.tracking_uri and given.tracking_uri != environment.given().get("tracking_uri"):
         from sweep.tracking.mlflow_client import redacted
 
         words += ["--tracking-uri", redacted(given.tracking_uri)]

@@ -14,7 +14,7 @@ from nasprune.data.augment import Augmentation
 from nasprune.errors import SettingsError
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
-from sweep.commandline import command, parse_settings
+from sweep.commandline import command, name_places, parse_settings
 from sweep.given import augmentation_given, search_given, shown
 from sweep.settings import StudySettings, fields
 from sweep.space import Range
@@ -152,6 +152,18 @@ def test_environment_gives_what_neither_flags_nor_file_say(tmp_path, monkeypatch
     assert str(parse_settings(["--settings", str(path), "--storage", "flag"]).storage) == "flag"
     monkeypatch.setenv("NASPRUNE_STORAGE", "")
     assert parse_settings([]).storage == StudySettings().storage
+
+
+def test_a_printed_command_leaves_the_environments_password_where_it_is(monkeypatch):
+    """A flag without the password would win over the variable that has it, and be refused."""
+    monkeypatch.setenv("NASPRUNE_TRACKING_URI", "https://user:password@host")
+    storage = ["--storage", "/shared/studies"]
+    assert name_places(parse_settings(storage)) == storage
+    other = name_places(parse_settings([*storage, "--tracking-uri", "https://user:password@other"]))
+    assert other == [*storage, "--tracking-uri", "https://other"]
+    monkeypatch.delenv("NASPRUNE_TRACKING_URI")
+    words = [*storage, "--tracking-uri", "http://host"]
+    assert name_places(parse_settings(words)) == words
 
 
 def test_promote_finds_the_same_storage(monkeypatch):
