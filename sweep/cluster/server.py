@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -25,9 +25,10 @@ from nasprune.files import reason
 from sweep.cluster.launched import answers, cluster_address
 from sweep.commandline import command
 from sweep.environment import STORAGE, TRACKING_URI
+from sweep.storage.address import is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
 _LOOK = 1.0
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with lock:
             address = _wait_for_ray()
-            serve(_mlflow(given.database, given.artifacts, port), lambda: answers(address))
+            serve(_mlflow(given.database, given.artifacts, port), lambda: answers(address), given.environment)
     except Timeout:
         sys.stderr.write("an MLflow server runs here already\n")
     return 0
@@ -96,12 +97,33 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--foreground", action="store_true", help="serve in this process until Ray is gone")
     given = parser.parse_args(arguments)
-    if not given.artifacts:
+    address = given.artifacts
+    if not address:
         storage = os.environ.get(STORAGE)
         if not storage:
             raise SettingsError(f"neither --artifacts nor {STORAGE} given; expected where pictures and models are kept")
-        given.artifacts = storage.split("?")[0].rstrip("/") + "/mlflow/artifacts"
+        base, mark, options = storage.partition("?")
+        address = f"{base.rstrip('/')}/mlflow/artifacts{mark}{options}"
+    given.artifacts, given.environment = for_mlflow(address)
     return given
+
+
+def for_mlflow(address: str) -> tuple[str, dict[str, str]]:
+    """An address as MLflow takes it, which knows no options there, and the variables that tell it of those of S3.
+
+    Args:
+        address: A folder, or an address as pyarrow takes it.
+    """
+    if not is_address(address):
+        return address, {}
+    base, _, query = address.partition("?")
+    options = dict(parse_qsl(query)) if base.startswith("s3:") else {}
+    variables = {}
+    if "endpoint_override" in options:
+        variables["MLFLOW_S3_ENDPOINT_URL"] = f"{options.get('scheme', 'https')}://{options['endpoint_override']}"
+    if "region" in options:
+        variables["AWS_DEFAULT_REGION"] = options["region"]
+    return base, variables
 
 
 def _port(uri: str) -> int:
@@ -123,9 +145,16 @@ def _mlflow(database: Path, artifacts: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def serve(words: Sequence[str], alive: Callable[[], bool]) -> None:
-    """Keep a program running until nothing has been alive for a while, or this one is told to stop; then end it."""
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+def serve(words: Sequence[str], alive: Callable[[], bool], variables: Mapping[str, str]) -> None:
+    """Keep a program running until nothing has been alive for a while, or this one is told to stop; then end it.
+
+    Args:
+        words: The program.
+        alive: Whether what it is for is there.
+        variables: For its environment; one that is set already stays as it is.
+    """
+    always = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**variables, **os.environ, **always}
     seen = time.monotonic()
     with _until_told() as told:
         while not told():

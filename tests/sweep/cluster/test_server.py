@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,9 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from nasprune.errors import SettingsError
 from sweep.cluster import server
+from sweep.storage.bucket import open_storage
+from tests.buckets import KEYS, s3_server
 
 SLEEPER = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
 
@@ -38,7 +42,7 @@ def running(number: int) -> bool:
 
 def test_served_until_nothing_is_alive(tmp_path):
     path = tmp_path / "begun"
-    server.serve([sys.executable, "-c", SLEEPER, str(path)], lambda: not begun(path))
+    server.serve([sys.executable, "-c", SLEEPER, str(path)], lambda: not begun(path), {})
     (number,) = begun(path)
     assert not running(number)
 
@@ -56,7 +60,7 @@ def test_short_silence_ends_nothing_and_what_dies_is_begun_again(tmp_path):
             return silent is None
         return len(begun(path)) < 2
 
-    server.serve([sys.executable, "-c", SLEEPER, str(path)], alive)
+    server.serve([sys.executable, "-c", SLEEPER, str(path)], alive, {})
     assert len(begun(path)) == 2
     assert not any(running(number) for number in begun(path))
 
@@ -64,7 +68,7 @@ def test_short_silence_ends_nothing_and_what_dies_is_begun_again(tmp_path):
 def test_told_to_end(tmp_path):
     path = tmp_path / "begun"
     words = [sys.executable, "-c", SLEEPER, str(path)]
-    code = f"from sweep.cluster import server; server._LOOK = 0.05; server.serve({words!r}, lambda: True)"
+    code = f"from sweep.cluster import server; server._LOOK = 0.05; server.serve({words!r}, lambda: True, {{}})"
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
     while not begun(path) and time.monotonic() < deadline:
@@ -80,6 +84,51 @@ def test_artifacts_go_to_the_storage(monkeypatch):
     monkeypatch.delenv("NASPRUNE_STORAGE")
     with pytest.raises(SettingsError, match="neither --artifacts nor NASPRUNE_STORAGE"):
         server._parse([])
+
+
+def environment_of_what_is_served(path: Path, variables: dict[str, str]) -> dict[str, str]:
+    write = "import json, os, sys, time; open(sys.argv[1], 'w').write(json.dumps(dict(os.environ))); time.sleep(600)"
+    words = [sys.executable, "-c", write, str(path)]
+    server.serve(words, lambda: not path.exists() or not path.read_text(), variables)
+    return json.loads(path.read_text())
+
+
+def test_a_server_of_another_s3_store_finds_it(monkeypatch, tmp_path):
+    """What the storage's address says behind the question mark, MLflow reads from its environment."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NASPRUNE_CACHE", str(tmp_path / "mirror"))
+    monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with s3_server() as store:
+        storage = f"{store.address('bucket/studies')}&region=eu-west-1"
+        monkeypatch.setenv("NASPRUNE_STORAGE", storage)
+        given = server._parse([])
+        seen = environment_of_what_is_served(tmp_path / "seen", given.environment)
+        assert (seen["MLFLOW_S3_ENDPOINT_URL"], seen["AWS_DEFAULT_REGION"]) == (store.url, "eu-west-1")
+        for name in given.environment:
+            monkeypatch.setenv(name, seen[name])
+        get_artifact_repository(given.artifacts).log_artifact(str(tmp_path / "seen"))
+        assert open_storage(storage).fetch_file("mlflow/artifacts/seen")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("s3://b/x", ("s3://b/x", {})),
+        ("s3://b/x?endpoint_override=h:9", ("s3://b/x", {"MLFLOW_S3_ENDPOINT_URL": "https://h:9"})),
+        ("gs://b/x?retry_limit_seconds=5&scheme=http", ("gs://b/x", {})),
+        ("/what?/x", ("/what?/x", {})),
+    ],
+)
+def test_addresses_as_mlflow_takes_them(address, expected):
+    assert server.for_mlflow(address) == expected
+
+
+def test_what_the_environment_says_already_stays(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://mine")
+    seen = environment_of_what_is_served(tmp_path / "seen", {"MLFLOW_S3_ENDPOINT_URL": "http://storage"})
+    assert seen["MLFLOW_S3_ENDPOINT_URL"] == "http://mine"
 
 
 @pytest.mark.parametrize(
