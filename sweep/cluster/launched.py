@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasprune.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -29,7 +31,11 @@ def cluster_to_join() -> bool:
 
 
 def cluster_address() -> tuple[str, int] | None:
-    """Host and port that RAY_ADDRESS names, or else those of the cluster that `ray start` began on this machine."""
+    """Host and port that RAY_ADDRESS names, or else those of the cluster that `ray start` began on this machine.
+
+    Raises:
+        SettingsError: if it names the dashboard, or a proxy for Ray's client.
+    """
     named = os.environ.get("RAY_ADDRESS", "")
     began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
     if named in ("", "auto"):
@@ -37,8 +43,13 @@ def cluster_address() -> tuple[str, int] | None:
             named = began_here.read_text().strip()
         except OSError:
             return None
+    if "://" in named:
+        raise SettingsError(
+            f"RAY_ADDRESS '{named}' given; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto for the "
+            "cluster of this machine, without http:// or ray:// before it; mend it, or unset RAY_ADDRESS"
+        )
     host, _, port = named.rpartition(":")
-    return (host, int(port)) if host and port.isdecimal() else None
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
 
 
 def answers(address: tuple[str, int]) -> bool:

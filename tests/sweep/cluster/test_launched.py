@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
-from sweep.cluster.launched import being_set_up, nodes_to_come, wait_for_nodes
+from nasprune.errors import SettingsError
+from sweep.cluster.launched import answers, being_set_up, cluster_address, nodes_to_come, wait_for_nodes
+from sweep.cluster.ray_cluster import ray_cluster
 
 HEAD = {"CPU": 0.0, "node:__internal_head__": 1.0}
 GPU = {"CPU": 4.0, "GPU": 1.0}
@@ -98,3 +101,30 @@ def test_nothing_is_waited_for_in_a_cloud(cloud):
     said = []
     wait_for_nodes(lambda: 1, said.append, cloud)
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [("10.0.0.1:6379", ("10.0.0.1", 6379)), ("[::1]:6379", ("::1", 6379)), ("head:6379", ("head", 6379))],
+)
+def test_address_of_a_cluster(monkeypatch, named, expected):
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    assert cluster_address() == expected
+
+
+def test_cluster_that_listens_at_an_ipv6_address_answers(monkeypatch):
+    try:
+        listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with listening:
+        monkeypatch.setenv("RAY_ADDRESS", f"[::1]:{listening.getsockname()[1]}")
+        assert answers(cluster_address())
+
+
+@pytest.mark.parametrize("named", ["http://127.0.0.1:8265", "ray://head:10001"])
+def test_addresses_for_other_programs_are_told_what_is_expected(monkeypatch, named):
+    """Of the dashboard, for `ray job`, and of Ray's client; not that nothing listens there."""
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    with pytest.raises(SettingsError, match=f"RAY_ADDRESS '{named}' given; expected HOST:PORT"), ray_cluster():
+        pass
