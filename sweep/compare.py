@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
 
 from nasprune.commandline import OneLineParser
-from nasprune.errors import SettingsError
+from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import locked, plain, write_bytes, write_json
 from sweep.across import by_dataset, comparable, front_across, read_fronts
 from sweep.commandline import add_places, command, name_places, settle_places
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 FOLDER = "shared/fronts"
 """Of all data sets' fronts in a storage."""
+TRACKED = "tracked.json"
+"""Beside a front: the name that it has in MLflow."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -135,9 +139,36 @@ def leave(across: Mapping[str, Any], storage: Storage, places: Places) -> Left:
         write_bytes(files[1], page(across).encode())
         for file in files:
             storage.store_path(file)
-        run = log_dataset_front(connection, across["dataset"], files=files, note=markdown(across), metrics=metrics)
+        run = log_dataset_front(
+            connection, across["dataset"], name=front_name(storage, folder), files=files, note=markdown(across),
+            metrics=metrics,
+        )  # fmt: skip
     root, command = browse(connection.shown, local=connection.local)
     return Left(page=storage.where(f"{folder}/front.html"), link=f"{root}/{run}", browse=command)
+
+
+def front_name(storage: Storage, folder: str) -> str:
+    """The name that a data set's front has in MLflow for life: with a random end, as studies have, for each storage.
+
+    Args:
+        storage: The storage.
+        folder: Of the front in it, locked.
+
+    Raises:
+        ArtifactError: If it cannot be read.
+    """
+    file = f"{folder}/{TRACKED}"
+    path = storage.root / file
+    if not storage.fetch_file(file):
+        write_json(path, {"tracked_as": f"{Path(folder).name}-{uuid.uuid4().hex[:8]}"})
+        storage.store_path(path)
+        storage.fetch_file(file)  # another machine's, if it was later
+    try:
+        return str(json.loads(path.read_text())["tracked_as"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{storage.where(file)} cannot be read ({error!r}); delete it, and the front gets a new run"
+        ) from error
 
 
 def promote_command(across: Mapping[str, Any], places: Places) -> str:

@@ -22,16 +22,25 @@ if TYPE_CHECKING:
 
 FRONT = "front"
 """Of a run: the front of its data set; see KIND."""
+NAME = "nasprune.front"
+"""Tag of such a run: which storage's front it is, since many may be tracked by one server."""
 
 
 def log_dataset_front(
-    connection: Connection, dataset: str, *, files: Iterable[Path], note: str, metrics: Mapping[str, float]
+    connection: Connection,
+    dataset: str,
+    *,
+    name: str,
+    files: Iterable[Path],
+    note: str,
+    metrics: Mapping[str, float],
 ) -> str:
     """Show a data set's front on its run, which is made if there is none.
 
     Args:
         connection: To the store that its studies are tracked in.
         dataset: Names the experiment.
+        name: Of the front, by which its run is found again.
         files: To be shown; those of the same name that were there before are replaced.
         note: Markdown for the run's page; cut at whole lines if MLflow cannot hold it.
         metrics: Of the front, logged once more each time.
@@ -51,7 +60,7 @@ def log_dataset_front(
                     f"no study of '{dataset}' is tracked in {connection.shown}; expected the store the studies were "
                     "tracked in; give its --tracking-uri"
                 )
-            run_id = _find_or_make(connection, experiment.experiment_id, dataset)
+            run_id = _find_or_make(connection, experiment.experiment_id, dataset, name)
             for file in files:
                 client.log_artifact(run_id, str(file))
             now = time.time_ns() // 1_000_000
@@ -63,15 +72,16 @@ def log_dataset_front(
     return f"#/experiments/{experiment.experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
-def _find_or_make(connection: Connection, experiment: str, dataset: str) -> str:
+def _find_or_make(connection: Connection, experiment: str, dataset: str, name: str) -> str:
     found = connection.client.search_runs(
         [experiment],
-        filter_string=f"tags.`{KIND}` = '{FRONT}'",
+        filter_string=f"tags.`{KIND}` = '{FRONT}' AND tags.`{NAME}` = '{name}'",
         run_view_type=ViewType.ACTIVE_ONLY,
         order_by=["attributes.start_time ASC"],
         max_results=1,
     )
     if found:
         return str(found[0].info.run_id)
-    made = connection.client.create_run(experiment, tags={KIND: FRONT}, run_name=f"front of {dataset}")
+    tags = {KIND: FRONT, NAME: name}
+    made = connection.client.create_run(experiment, tags=tags, run_name=f"front of {dataset}")
     return str(made.info.run_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from nasprune.errors import NaspruneError, SettingsError
+from nasprune.errors import ArtifactError, NaspruneError, SettingsError
 from sweep import compare
 from sweep.settings import StudySettings
 from sweep.tracking.mlflow_client import default_uri, quiet
@@ -57,6 +57,26 @@ def test_the_front_is_left_as_files_and_as_one_run(studies: Path, capfd):
     printed = capfd.readouterr().out
     assert found.info.run_id in printed
     assert "sweep/promote.py --study best --storage" in printed
+
+
+def test_storages_that_share_a_server_share_no_run(studies: Path, tmp_path: Path):
+    """Each finds its own again, whatever another has left meanwhile."""
+    other = tmp_path / "other"
+    other.mkdir()
+    put(other, study_front("alone", 100, {0.5: 0.7}))
+    store = ["--tracking-uri", default_uri(studies)]
+    for _ in range(2):
+        assert run(studies, *store) == run(other, *store) == 0
+    found = {run.data.metrics["best_val_accuracy"]: files for run, files in dataset_runs(studies)}
+    assert found == {0.96: ["front.html", "front.json"], 0.7: ["front.html", "front.json"]}
+    assert len(dataset_runs(studies)) == 2
+
+
+def test_a_damaged_name_of_a_front_is_one_line(studies: Path):
+    assert run(studies) == 0
+    (studies / "shared" / "fronts" / "ucm" / compare.TRACKED).write_text("{")
+    with pytest.raises(ArtifactError, match=r"tracked\.json cannot be read .*; delete it"):
+        run(studies)
 
 
 def test_every_data_set_has_its_own_or_one_is_named(studies: Path):
@@ -134,3 +154,6 @@ def test_a_front_in_a_bucket_is_left_there(studies: Path, tmp_path: Path, monkey
     arguments = ["--storage", bucket.as_uri(), "--tracking-uri", default_uri(studies)]
     assert compare.main(arguments) == 0
     assert (bucket / "shared" / "fronts" / "ucm" / "front.html").stat().st_size > 1_000_000
+    monkeypatch.setenv("NASPRUNE_CACHE", str(tmp_path / "another machine"))
+    assert compare.main(arguments) == 0
+    assert len(dataset_runs(studies)) == 1
