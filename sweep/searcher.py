@@ -23,7 +23,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from nasprune.errors import ArtifactError, SettingsError
+from nasprune.errors import SettingsError
 from nasprune.search import SearchSettings
 from sweep.optuna_storage import WrittenThrough
 from sweep.space import SearchSpace
@@ -97,7 +97,7 @@ class OptunaSearcher(Searcher):
 
     Raises:
         SettingsError: If a setting cannot be honoured, or the database was made with other settings.
-        ArtifactError: If the database cannot be read.
+        ArtifactError: If the database cannot be read or written; so do all calls that use it.
     """
 
     def __init__(
@@ -301,19 +301,13 @@ class OptunaSearcher(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._database.parent.mkdir(parents=True, exist_ok=True)
         url = sqlalchemy.URL.create("sqlite", database=str(self._database)).render_as_string()
-        try:
-            self._storage = WrittenThrough(url)
-            study = optuna.create_study(
-                storage=self._storage,
-                study_name=_STUDY,
-                directions=list(self._objectives.values()),
-                load_if_exists=True,
-            )
-        except sqlalchemy.exc.DatabaseError as problem:
-            raise ArtifactError(
-                f"{self._database} cannot be opened: expected a study's Optuna database ({problem.orig}); "
-                "restore the file, or start a study under another name"
-            ) from problem
+        self._storage = WrittenThrough(url)
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=_STUDY,
+            directions=list(self._objectives.values()),
+            load_if_exists=True,
+        )
         settings = {
             "objectives": list(self._objectives),
             "budgets": list(self._budgets),

@@ -242,8 +242,11 @@ class Bucket(Storage):
     def store_database(self, name: str) -> None:  # noqa: D102
         copy = self.root / f"{name}.copy"
         copy.unlink(missing_ok=True)
-        with closing(sqlite3.connect(self.root / name)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
+        try:
+            with closing(sqlite3.connect(self.root / name)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+        except sqlite3.Error as error:
+            raise ArtifactError(f"{name} of {self} cannot be copied: {said(error)}") from error
         self._lasting(name, lambda: self._put(copy, name))
 
     def names(self, name: str) -> list[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
+from nasprune.errors import ArtifactError
 from sweep.optuna_storage import WrittenThrough
 
 SPACE = {"x": FloatDistribution(0.1, 10, log=True), "budget": CategoricalDistribution((0.5, 0.25))}
@@ -118,3 +123,46 @@ def test_a_write_that_the_database_refuses_is_not_in_memory(tmp_path, opened, mo
         with pytest.raises(OSError, match="disk full"):
             write()
     assert history(storage, "s") == before
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_written_after_it(tmp_path, opened):
+    """Not even what takes no room, or a trial that could not be told as finished would be told as failed."""
+    storage = opened(url(tmp_path))
+    study = work(storage, ["maximize"], first=0, until=3)
+    trial = study.ask(SPACE)
+    before = history(storage, "s")
+    limit = "PRAGMA max_page_count = 1"  # no more than there are
+    sqlalchemy.event.listen(storage._kept.engine, "checkout", lambda connection, *_: connection.execute(limit))
+    with pytest.raises(ArtifactError, match=r"o\.db cannot be used \(database or disk is full\)") as caught:
+        trial.set_user_attr("long", "x" * 100_000)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, StorageInternalError)
+    with pytest.raises(ArtifactError, match="disk is full"):
+        study.tell(trial, state=TrialState.FAIL)
+    assert history(storage, "s") == history(opened(url(tmp_path)), "s") == before
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_a_database_that_another_program_holds_is_one_line(tmp_path, opened, writing):
+    impatient = url(tmp_path) + "?timeout=0.1"
+    storage = opened(impatient)
+    trial = work(storage, ["maximize"], first=0, until=3).ask(SPACE)
+    with closing(sqlite3.connect(tmp_path / "o.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE" if writing else "BEGIN EXCLUSIVE")
+        with pytest.raises(ArtifactError, match=r"o\.db cannot be used \(database is locked\)"):
+            trial.report(0.5, step=7) if writing else opened(impatient)
+
+
+@pytest.mark.parametrize("table", ["studies", "trials", "trial_params"])
+def test_a_damaged_page_behind_a_good_head_is_one_line(tmp_path, opened, table):
+    storage = opened(url(tmp_path))
+    work(storage, ["maximize"], first=0, until=3)
+    storage.close()
+    with closing(sqlite3.connect(tmp_path / "o.db")) as database:
+        ((page,),) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,))
+        ((size,),) = database.execute("PRAGMA page_size")
+    with (tmp_path / "o.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xaa" * size)
+    with pytest.raises(ArtifactError, match=r"o\.db cannot be used \(database disk image is malformed\)"):
+        opened(url(tmp_path))

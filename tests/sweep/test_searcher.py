@@ -347,7 +347,7 @@ def test_a_study_goes_on_with_its_own_settings_only(make: Make, settings):
 
 def test_a_damaged_database_is_an_error_of_one_line(make: Make, tmp_path: Path):
     (tmp_path / "optuna.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
-    with pytest.raises(ArtifactError, match=r"optuna\.db cannot be opened") as caught:
+    with pytest.raises(ArtifactError, match=r"optuna\.db cannot be used \(file is not a database\)") as caught:
         make().suggest("a")
     assert "\n" not in str(caught.value)
 

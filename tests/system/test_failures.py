@@ -8,15 +8,19 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 from ray import tune
 
-from nasprune.errors import DataError, SettingsError
+from nasprune.errors import ArtifactError, DataError, SettingsError
 from sweep import schedule
 from sweep.cluster.ray_cluster import Places
 from sweep.schedule import Follower
@@ -43,6 +47,13 @@ def unlucky(config: dict[str, Any], *, settings: Any, ground: object) -> None:
     tune.report(
         {"finished": True, "point": "p", "points": 1, "hypervolume": 0.5, "went_on": False, "trial": config["trial"]}
     )
+
+
+def lucky(config: dict[str, Any], *, settings: Any, ground: object) -> None:
+    """Ends as it should."""
+    point = {"point": "p", "points": 1, "hypervolume": 0.5, "went_on": False, "trial": config["trial"]}
+    tune.report({"finished": False, **point})
+    tune.report({"finished": True, **point})
 
 
 def full(config: dict[str, Any], *, settings: Any, ground: object) -> None:
@@ -124,13 +135,13 @@ def run(tmp_path, monkeypatch):
             states = [trial.state.name for trial in searcher._open().get_trials()]
             searcher.close()
             records.extend(states)
-            gc.collect()  # a file that Tune leaves open where a callback raises must not warn in another test
         return follower, said
 
     records: list[str] = []
     said: list[str] = []
     build.records, build.said = records, said
-    return build
+    yield build
+    gc.collect()  # a file that Tune leaves open where a callback or the searcher raises must not warn in another test
 
 
 def test_deaths_are_forgiven_and_mistakes_are_not(tmp_path, run, capfd):
@@ -189,6 +200,25 @@ def test_ctrl_c_still_stops_what_comes_after_trials(run):
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("step", ["set_trial_intermediate_value", "set_trial_state_values"])
+def test_trouble_with_optunas_database_ends_the_study_and_no_trial(run, monkeypatch, step):
+    """Tune wraps what its searcher raises, and would tell a trial whose end cannot be told as failed."""
+
+    real, refused = getattr(RDBStorage, step), []
+
+    def refuse_once(storage, trial_id, *values):
+        if TrialState.RUNNING in values or refused:  # a trial begins, or there is room again
+            return real(storage, trial_id, *values)
+        refused.append(values)
+        raise StorageInternalError("of a commit") from sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(RDBStorage, step, refuse_once)
+    with pytest.raises(ArtifactError, match=r"optuna\.db cannot be used \(database or disk is full\)") as caught:
+        run(lucky, 2)
+    assert isinstance(caught.value.__cause__, StorageInternalError)
+    assert run.records == ["RUNNING"], "the same command takes it up again"
 
 
 def test_trials_wait_together_for_places_that_a_cluster_may_still_get(run):

@@ -182,6 +182,13 @@ def test_a_database_is_copied_whole_while_it_is_in_use(node: Node):
     assert not (two.root / "s/optuna.db-journal").exists()
 
 
+def test_a_database_that_cannot_be_copied_is_one_line(node: Node):
+    one = node("one")
+    write(one, "s/optuna.db", "not a database, but long enough to be read as one" * 100)
+    with pytest.raises(ArtifactError, match=r"s/optuna\.db of .* cannot be copied: file is not a database"):
+        one.store_database("s/optuna.db")
+
+
 def test_a_storage_travels_without_credentials(node: Node):
     one = node("one")
     write(one, "x")
