@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.artifact import read_artifact
 from nasprune.files import locked
-from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
+from nasprune.record import BOARD_FILES, BOARD_REPORT
 from nasprune.shipping import ship
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def measure_files(
 ) -> None:
     """Write and measure the files of the study's points, and of the dense network to compare with.
 
-    One after the other, in this process: a latency that others disturb tells nothing. What is measured already stays.
+    One after the other, in this process: a latency that others disturb tells nothing. What is measured already, and in
+    the storage, stays; what an outage or a kill kept from there is measured again.
 
     Args:
         settings: The study's; `board` says which points.
@@ -43,13 +44,14 @@ def measure_files(
     chosen = [point for point in front["points"] if point["on_front"] or settings.board == "all"]
     if settings.board == "none" or not chosen:
         return
-    waiting = [point["point"] for point in chosen if not board_figures(settings.directory / point["artifact"])]
     storage = settings.place()
-    with locked(dense.directory / BOARD_REPORT):  # other studies share it
-        if not board_figures(dense.directory):
+    with locked(dense.directory / "board"):  # other studies share it
+        if not storage.fetch_board(storage.name_of(dense.directory)):
             _measure(display, "dense network", dense, data, storage)
-    for name in waiting:
-        _measure(display, f"point {name}", read_artifact(settings.directory / "points" / name), data, storage)
+    for point in chosen:
+        directory = settings.directory / point["artifact"]
+        if not storage.fetch_board(storage.name_of(directory)):
+            _measure(display, f"point {point['point']}", read_artifact(directory), data, storage)
 
 
 def _measure(display: Display, what: str, artifact: Artifact, data: SceneData, storage: Storage) -> None:

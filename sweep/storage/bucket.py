@@ -2,8 +2,9 @@
 
 Every process works in a local folder, `root`. For a folder given as storage that is the folder itself, and all that is
 here does nothing. For a bucket, or whatever else has an address that pyarrow knows, it is this node's mirror: finished
-things are fetched from the bucket before they are needed, and stored there as soon as they are whole. The bucket is the
-truth: a mirror may be deleted at any time, and what is in it alone counts for nothing.
+things are fetched from the bucket before they are needed, and stored there as soon as they are whole; what makes a
+folder whole is its record. The bucket is the truth: a mirror may be deleted at any time, and what is in it alone counts
+for nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pyarrow import fs
 
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import locked
+from nasprune.record import BOARD_FILES, BOARD_REPORT, RECORD
 from sweep.storage.address import is_address, refusal, said, shown
 
 if TYPE_CHECKING:
@@ -35,9 +37,6 @@ MIRRORS = "NASPRUNE_CACHE"
 
 Problem = (OSError, pa.ArrowException)
 """What pyarrow's file systems raise."""
-
-RECORD = "point.json"
-"""What makes a folder whole; as in nasprune.artifact, whose import takes seconds."""
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # seconds between tries while a bucket does not answer
 _HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "Credentials")
@@ -100,6 +99,10 @@ class Storage:
 
     def fetch_folders(self, name: str) -> None:
         """Bring every folder with a record here that lies in folder `name`."""
+
+    def fetch_board(self, name: str) -> bool:
+        """Make the files for the board in folder `name` here what they are in the storage; whether there are any."""
+        return (self.root / name / BOARD_REPORT).is_file()
 
     def fetch_files(self, name: str) -> None:
         """Make folder `name` here what it is in the storage now."""
@@ -211,7 +214,18 @@ class Bucket(Storage):
             for path in folder.glob("*/"):
                 if path.name not in there:
                     shutil.rmtree(path)
+                elif (path / BOARD_REPORT).exists():  # perhaps of a session that was killed before it stored them
+                    self.fetch_board(f"{name}/{path.name}")
             list(threads.map(lambda each: self._fetch_folder(f"{name}/{each}"), sorted(there)))
+
+    def fetch_board(self, name: str) -> bool:  # noqa: D102
+        report, here = self._lasting(name, lambda: self.read(f"{name}/{BOARD_REPORT}")), self.root / name / BOARD_REPORT
+        if report is None:
+            here.unlink(missing_ok=True)
+        elif not here.is_file() or here.read_bytes() != report:
+            for file in (*BOARD_FILES.values(), BOARD_REPORT):
+                self.fetch_file(f"{name}/{file}")
+        return report is not None
 
     def fetch_files(self, name: str) -> None:  # noqa: D102
         shutil.rmtree(self.root / name, ignore_errors=True)

@@ -33,10 +33,6 @@ def content(bucket: Storage, name: str) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_record_is_the_artifacts():
-    assert storing.RECORD == RECORD
-
-
 def test_what_one_node_stores_another_fetches(node: Node):
     one, two = node("one"), node("two")
     assert one.root != two.root
@@ -150,6 +146,22 @@ def test_what_was_added_to_a_folder_reaches_those_who_have_it(node: Node, monkey
     getattr(other, fetch)({"fetch_folder": "s/points/p", "fetch_folders": "s/points"}[fetch])
     assert came == ["board.onnx", "board.json"], "only what is new, and the report last"
     assert (other.root / "s/points/p/board.json").read_text() == "measured"
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_files_for_the_board_that_never_reached_the_bucket_are_gone_with_the_session(node: Node, stored):
+    """Those of another machine, if it has measured the point meanwhile, come in their place."""
+    one, other = node("one"), node("other")
+    one.store_folder(point(one, "s/points/p"))
+    files = ("board.onnx", "board_int8.onnx", "board.json")
+    for file in files:
+        write(one, f"s/points/p/{file}", "killed")
+        if stored:
+            other.store_path(write(other, f"s/points/p/{file}", "stored"))
+    one.fetch_folders("s/points")
+    assert (one.root / "s/points/p/board.json").exists() == one.fetch_board("s/points/p") == stored
+    if stored:
+        assert {(one.root / f"s/points/p/{file}").read_text() for file in files} == {"stored"}
 
 
 def test_all_points_come_at_once_and_only_whole_ones(node: Node):
