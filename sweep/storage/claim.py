@@ -46,23 +46,28 @@ class Claim:
         self._lost = False
         self._over = threading.Event()
 
-    def holds(self) -> bool:
-        """Whether the claim is still this process's, as far as it knows.
+    def holds(self, *, unanswered: bool) -> bool:
+        """Whether the claim is still this process's.
 
         Where it was not seen for some beats, as behind a link that was cut, the bucket is asked.
+
+        Args:
+            unanswered: What is taken for true where the bucket does not answer.
         """
         if not self._lost and _now() - self._seen > LIFE / 2:
-            with suppress(*Problem):  # what is to be written will not get there either
+            try:
                 self._lost = not self._mine()
+            except Problem:
+                return unanswered
         return not self._lost
 
     def check(self) -> None:
-        """Make sure that `holds`, before something is written that only its holder may.
+        """Make sure of the claim, before something is written to the bucket that only its holder may.
 
         Raises:
             SettingsError: if another one took over, since this one did not reach the bucket for long.
         """
-        if not self.holds():
+        if not self.holds(unanswered=True):  # what is to be written will not get there either
             raise SettingsError(
                 f"study '{self._study}' was taken over by another process while this one could not reach "
                 f"{self._bucket}; that one goes on with it"

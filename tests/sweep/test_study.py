@@ -90,6 +90,20 @@ def test_the_runs_of_a_study_that_was_taken_over_are_left_to_its_new_driver(
     assert {client.get_run(run).info.status for run in (tracker.run_id, tracker.run_ids["t000"])} == {"RUNNING"}
 
 
+def test_an_end_is_not_told_where_another_may_have_taken_over(bucket: Bucket, claim: Claim, lose, monkeypatch):
+    """The bucket is cut off, and the MLflow server is not."""
+    lose()
+
+    def cut_off(_: str) -> bytes:
+        raise OSError("no route to the bucket")
+
+    monkeypatch.setattr(bucket, "read", cut_off)
+    told: list[str] = []
+    tracker: Any = SimpleNamespace(study_ended=told.append, close=lambda: told.append("closed"))
+    telling_end(lambda: outcome(0), tracker, claim)
+    assert told == ["closed"]
+
+
 @pytest.fixture
 def show(bucket: Bucket, monkeypatch):
     """Begins to show a front, which is drawn while something else happens; what MLflow is told of it."""
