@@ -6,6 +6,8 @@ import json
 import tempfile
 import uuid
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -18,7 +20,6 @@ from sweep.storage.claim import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from sweep.settings import StudySettings
     from sweep.storage.claim import Claim
@@ -72,6 +73,13 @@ def check_same_study(settings: StudySettings, kept: Mapping[str, Any]) -> None:
                 f"study '{settings.study}' was started with {name.replace('_', '-')} {_text(kept[name])}, now "
                 f"{_text(now[name])} is given; give the same, or another --study"
             )
+    # Where images lie may change, what they are filed under in MLflow may not.
+    began = kept and replace(settings, data=kept["data"] and Path(kept["data"])).data_settings().name
+    if began and began != settings.data_settings().name:
+        raise SettingsError(
+            f"study '{settings.study}' was started on data {kept['data']}, filed under '{began}', now {settings.data} "
+            "is given; give a folder or zip of the same name, or another --study"
+        )
 
 
 def _text(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_only_what_changes_results_must_stay_in_a_resumed_study():
     check_same_study(StudySettings(trials=9, storage="elsewhere", cpus_per_trial=2, device="cpu"), kept)
     images = {"dataset": "ucm", "data": Path("/moved/UCMerced.zip")}  # which are told by their content
     check_same_study(StudySettings(**images), StudySettings(dataset="ucm", data=Path("/UCMerced.zip")).as_json())
+    moved = StudySettings(dataset="folder", data=Path("/moved/quarry.zip"), study="s")
+    check_same_study(moved, replace(moved, data=Path("/quarry.zip")).as_json())
+    with pytest.raises(
+        SettingsError, match=r"was started on data /mine\.zip, filed under 'mine', now /moved/quarry\.zip"
+    ):
+        check_same_study(moved, replace(moved, data=Path("/mine.zip")).as_json())
     for change in ({"seed": 1}, {"budgets": (0.3,)}, {"network": "resnet18", "study": "scenes-resnet10"}):
         with pytest.raises(SettingsError, match="was started with"):
             check_same_study(StudySettings(**change), kept)
