@@ -72,21 +72,12 @@ def run_trials(
     try:
         with every_death_counted(), ctrl_c_lent():
             tuner.fit()
-    except tune.TuneError as error:
-        ours = follower.error or _behind(error)
-        if ours is not None:  # raised in a callback of ours, or by the searcher, and wrapped by Tune
-            raise ours from ours.__cause__
+    except tune.TuneError:
+        if follower.error is not None:  # raised in a callback of ours, or by the searcher, and wrapped by Tune
+            raise follower.error from follower.error.__cause__
         raise
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _behind(error: BaseException) -> NaspruneError | None:
-    """The error of ours that another was raised in place of."""
-    met: BaseException | None = error
-    while met is not None and not isinstance(met, NaspruneError):
-        met = met.__context__
-    return met
 
 
 class Follower(Callback):

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +112,7 @@ class OptunaSearcher(Searcher):
         space: SearchSpace,
         recommended: SearchSettings | None = None,
         changed: Callable[[], None] = _nothing,
+        keeping_errors: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Checks the settings; the database is opened on first use.
 
@@ -123,6 +125,8 @@ class OptunaSearcher(Searcher):
             space: The settings to explore.
             recommended: The recipe that each budget's first trial uses; the method's own by default.
             changed: Called whenever the database has changed, before anything follows from it.
+            keeping_errors: Surrounds all that Tune asks and tells, since it takes an error where a trial ends for the
+                trial's.
         """
         # No metric is given to Tune: it would insist on finding it in every epoch's result.
         super().__init__()
@@ -144,6 +148,7 @@ class OptunaSearcher(Searcher):
         self._space = space
         self._recommended = space.chosen(asdict(recommended or SearchSettings()))
         self._changed = changed
+        self._keeping_errors = keeping_errors
         self._max_concurrent: int | None = None
         self._known: set[str] = set()
         self._asked: dict[str, optuna.Trial] = {}
@@ -162,11 +167,16 @@ class OptunaSearcher(Searcher):
             "_asked": {},
             "_reconciled": False,
             "_changed": _nothing,
+            "_keeping_errors": nullcontext,
         }
         return {**self.__dict__, **closed}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray omits FINISHED
         """The settings for Tune's trial `trial_id`; FINISHED after the last slot; None while enough run."""
+        with self._keeping_errors():
+            return self._suggestion(trial_id)
+
+    def _suggestion(self, trial_id: str) -> dict[str, Any] | str | None:
         self.reconcile(self._known)
         study = self._open()
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -203,8 +213,9 @@ class OptunaSearcher(Searcher):
         (objective,), step = self._objectives, int(result["points"])
         if (trial_id, step) not in self._reported:  # a trial that Tune began again tells it again
             self._reported.add((trial_id, step))
-            self._asked[trial_id].report(float(result[objective]), step=step)
-            self._changed()
+            with self._keeping_errors():
+                self._asked[trial_id].report(float(result[objective]), step=step)
+                self._changed()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended (see `verdict`); what was told once stays."""
@@ -215,8 +226,9 @@ class OptunaSearcher(Searcher):
             state, values = verdict(result, self._objectives, error=error)
             if result and state is TrialState.PRUNED:  # Tune does not pass on the result it stops a trial with
                 self.on_trial_result(trial_id, result)
-            study.tell(trial.number, values, state=state)
-            self._changed()
+            with self._keeping_errors():
+                study.tell(trial.number, values, state=state)
+                self._changed()
         elif not any(t.user_attrs.get(_TUNE_ID) == trial_id for t in study.get_trials(deepcopy=False)):
             _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
 

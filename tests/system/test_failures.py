@@ -118,11 +118,10 @@ def run(tmp_path, monkeypatch):
         settings = SimpleNamespace(directory=tmp_path)
         space = next(iter(SPACES.values()))
 
-        def changed() -> None:
-            with follower.keeping_errors():
-                kept(searcher)
-
-        searcher = OptunaSearcher(database=tmp_path / "optuna.db", trials=trials, space=space, changed=changed)
+        searcher = OptunaSearcher(
+            database=tmp_path / "optuna.db", trials=trials, space=space, changed=lambda: kept(searcher),
+            keeping_errors=lambda: follower.keeping_errors(),
+        )  # fmt: skip
         display = Quiet()
         display.say = said.append
         follower = Follower(display, tracker or Quiet(), lambda _point: None, lambda: None)
@@ -216,8 +215,9 @@ def test_trouble_with_optunas_database_ends_the_study_and_no_trial(run, monkeypa
 
     monkeypatch.setattr(RDBStorage, step, refuse_once)
     with pytest.raises(ArtifactError, match=r"optuna\.db cannot be used \(database or disk is full\)") as caught:
-        run(lucky, 2)
+        run(lucky, 1)  # so that nothing more is asked of the searcher
     assert isinstance(caught.value.__cause__, StorageInternalError)
+    assert run.said == []
     assert run.records == ["RUNNING"], "the same command takes it up again"
 
 
