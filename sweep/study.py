@@ -106,7 +106,8 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
 def telling_end(run: Callable[[], Outcome], tracker: Tracker, claim: Claim | None) -> Outcome:
     """Run a study, and tell MLflow how it ended.
 
-    Where another process took the study over, it has not ended: its runs are that one's, and nothing is told.
+    Where another process took the study over, or may have, since the bucket does not answer, nothing is told: its runs
+    are that one's. The next one to run it ends what is still running there.
     """
     status: Status = "FAILED"
     try:
@@ -117,7 +118,7 @@ def telling_end(run: Callable[[], Outcome], tracker: Tracker, claim: Claim | Non
         raise
     finally:
         try:
-            if claim is None or claim.holds():
+            if claim is None or claim.holds(unanswered=False):
                 tracker.study_ended(status)
         finally:
             tracker.close()
@@ -150,10 +151,9 @@ def _run(
 
     def keep_searcher() -> None:
         """The database is the truth of what was asked and told: nothing goes on before it is kept."""
-        with follower.keeping_errors():
-            if claim is not None:
-                claim.check()
-            storage.store_database(f"{study}/{OPTUNA}")
+        if claim is not None:
+            claim.check()
+        storage.store_database(f"{study}/{OPTUNA}")
 
     searcher = OptunaSearcher(
         database=settings.directory / OPTUNA,
@@ -164,6 +164,7 @@ def _run(
         space=settings.space(),
         recommended=settings.descent_settings({}).search,
         changed=keep_searcher,
+        keeping_errors=lambda: follower.keeping_errors(),
     )
 
     points, telling = PointsFolder(settings.directory, dense), Telling(settings, tracker)
@@ -205,9 +206,12 @@ def _run(
         front = refresh()
         ended, stopped = searcher.ended(), searcher.stopped()
         unfinished = max(0, settings.trials - len(ended | set(follower.failures)))
-        if settings.polish_epochs and not unfinished and not follower.failures:
-            polish_front(settings, front, ground, places, display, added)
-            front = refresh()
+        try:
+            if settings.polish_epochs and not unfinished and not follower.failures:
+                polish_front(settings, front, ground, places, display, added)
+        finally:
+            telling.tell(points.front(tracker.run_ids)["points"], rest=True)
+        front = refresh()
         if not unfinished:
             measure_files(settings, front, dense, data, display)
             front = refresh()

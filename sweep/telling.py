@@ -44,14 +44,21 @@ class Telling:
         points = to_polish(self._settings, front)
         self._to_come = {polished_name(point["point"], epochs): point["trial"] for point in points}
 
-    def tell(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Tell what is new of points, among them all of a trial or none."""
+    def tell(self, points: Sequence[Mapping[str, Any]], *, rest: bool = False) -> None:
+        """Tell what is new of points.
+
+        Args:
+            points: Among them all of a trial or none.
+            rest: Whether to wait no more for what is to come: what the front shows must be in MLflow.
+        """
+        if rest:
+            self._to_come.clear()
         for point in points:
             self._to_come.pop(point["point"], None)
         unfinished = set(self._to_come.values())
         measured = {point["point"] for point in points if MEASURED in point}
         for name, place in places_of(points, self._settings.budgets).items():
-            if place.polished and place.trial in unfinished:
+            if place.polished and place.trial in unfinished and name not in self._told:
                 continue
             step = self._settings.steps(place.budgets) + place.polished
             path = self._settings.directory / "points" / name

@@ -114,6 +114,17 @@ def test_the_last_hypervolume_and_the_runs_name_are_of_all_points(make: Make, st
     assert len(volumes) == 5
 
 
+def test_polished_points_are_told_where_one_cannot_be_polished(make: Make, storage: Path):
+    """They are on the front, and who promotes one looks for it in MLflow."""
+    session = polished(make, storage, "s", (0.25, 0.1))
+    assert len(state(storage, "s")["models"]) == 3
+    session.telling.tell(session.points.of_trial("t000"), rest=True)
+    session.look()
+    assert session.tracker.wait(60)
+    names = [name for name, _ in state(storage, "s")["models"]]
+    assert names == sorted([*NAMES.values(), *(polished_name(NAMES[budget], EPOCHS) for budget in (0.25, 0.1))])
+
+
 def test_every_point_has_a_step_of_its_own_after_the_descents(make: Make, storage: Path):
     """Points polished for a while, and later for longer, are all there."""
     polished(make, storage, "s", (0.1, 0.5, 0.25))
