@@ -214,8 +214,9 @@ class Bucket(Storage):
             for path in folder.glob("*/"):
                 if path.name not in there:
                     shutil.rmtree(path)
-                elif (path / BOARD_REPORT).exists():  # perhaps of a session that was killed before it stored them
-                    self.fetch_board(f"{name}/{path.name}")
+            # Perhaps of a session that was killed before it stored them.
+            measured = [path.parent.name for path in folder.glob(f"*/{BOARD_REPORT}")]
+            list(threads.map(lambda each: self.fetch_board(f"{name}/{each}"), measured))
             list(threads.map(lambda each: self._fetch_folder(f"{name}/{each}"), sorted(there)))
 
     def fetch_board(self, name: str) -> bool:  # noqa: D102
@@ -326,7 +327,10 @@ class Bucket(Storage):
             return False
         if (local / RECORD).is_file() and (local / RECORD).read_bytes() == record:
             # What another machine added later: files for the board, of which the report says that all are there.
-            lacking = [file for file in self.names(name) if not (local / file).exists()]
+            there = self.names(name)
+            lacking = [file for file in there if not (local / file).exists()]
+            if BOARD_REPORT in lacking:  # what is here without one is what a killed process was writing
+                lacking = [file for file in there if file in lacking or file in BOARD_FILES.values()]
             for file in sorted(lacking, key=lambda file: file.endswith(".json")):
                 self.fetch_file(f"{name}/{file}")
             return True

@@ -148,6 +148,17 @@ def test_what_was_added_to_a_folder_reaches_those_who_have_it(node: Node, monkey
     assert (other.root / "s/points/p/board.json").read_text() == "measured"
 
 
+def test_files_of_a_killed_measurement_are_replaced_with_their_report(node: Node):
+    """Killed before the report was written: another machine measured, and its report is not of what lies here."""
+    one, other = node("one"), node("other")
+    one.store_folder(point(one, "s/points/p"))
+    write(one, "s/points/p/board.onnx", "half")
+    for file in ("board.onnx", "board_int8.onnx", "board.json"):
+        other.store_path(write(other, f"s/points/p/{file}", "stored"))
+    one.fetch_folders("s/points")
+    assert (one.root / "s/points/p/board.onnx").read_text() == "stored"
+
+
 @pytest.mark.parametrize("stored", [False, True])
 def test_files_for_the_board_that_never_reached_the_bucket_are_gone_with_the_session(node: Node, stored):
     """Those of another machine, if it has measured the point meanwhile, come in their place."""
