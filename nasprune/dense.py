@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from nasprune.data import SceneData
 
 
+_EXPORTED = ("resnet", "vgg")
+"""Beginnings of names of networks that are known to export."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DenseSettings:
     """All that decides what the dense network becomes, besides the data.
@@ -104,7 +108,7 @@ def _train(
     origin = provenance(compute, packed=store.directory.name, data_hash=store.data_hash, seed=settings.seed)
     network = build(settings.network, seed=settings.seed)
     load_initial_weights(network, settings.network.network, settings.weights)
-    if ":" in settings.network.network:  # those that have no prefix are known to export
+    if not settings.network.network.startswith(_EXPORTED):
         check_export(network, data.statistics, data.image_size)
     network = compute.place(network)
     loading: dict[str, Any] = {"batch_size": settings.batch_size, "device": compute.device}

@@ -21,6 +21,7 @@ class CheckedBatches:
     Args:
         batches: See `Labelled`.
         device: That computes.
+        default: The caller's default device, under which their batches are made.
         channels: C of images (B, C, H, W).
         classes: How many logits the network makes.
 
@@ -28,15 +29,18 @@ class CheckedBatches:
         SettingsError: if they end after one epoch, or there are none.
     """
 
-    def __init__(self, batches: Labelled, device: torch.device, *, channels: int, classes: int) -> None:
+    def __init__(
+        self, batches: Labelled, device: torch.device, *, default: torch.device, channels: int, classes: int
+    ) -> None:
         self._batches, self._device, self._channels, self._classes = batches, device, channels, classes
+        self._default = default
         self._all_seen = False
         if isinstance(batches, Iterator):
             raise SettingsError("an iterator given, which ends after one epoch; expected a DataLoader or a list")
         try:
             self._count = len(batches)  # type: ignore[arg-type]
         except TypeError:  # a loader of a stream does not know before it has run
-            self._count = sum(1 for _ in batches)
+            self._count = sum(1 for _ in self._made())
         if not self._count:
             raise SettingsError("no batches given; expected (images, labels) that can be run through many times")
 
@@ -50,7 +54,7 @@ class CheckedBatches:
             SettingsError: if one is not images with a label each.
             DataError: if a label stands for no logit.
         """
-        for batch in self._batches:
+        for batch in self._made():
             images, labels = self._checked(batch)
             layout = torch.channels_last if images.dim() == 4 else torch.contiguous_format
             images, labels = (each.to(self._device, non_blocking=each.is_pinned()) for each in (images, labels))
@@ -59,9 +63,23 @@ class CheckedBatches:
 
     def look_through(self) -> None:
         """Look at every batch now, so that one that cannot be used costs no work; raises as `epoch` does."""
-        for batch in self._batches:
+        for batch in self._made():
             self._checked(batch)
         self._all_seen = True
+
+    def _made(self) -> Iterator[Sequence[torch.Tensor]]:
+        """The batches as they are made, by code that may rely on its default device."""
+        if self._default == torch.get_default_device():
+            yield from self._batches
+            return
+        with self._default:
+            made = iter(self._batches)
+        while True:
+            with self._default:
+                batch = next(made, None)
+            if batch is None:
+                return
+            yield batch
 
     def _checked(self, batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images as they are, and labels int64 (B,)."""

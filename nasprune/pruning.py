@@ -81,10 +81,37 @@ def prune(
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
-    compute = choose_compute(device)
+    compute, default = choose_compute(device), torch.get_default_device()
     with _apart(compute):
-        way, measuring = _way_down(network, example, train, validation, test, settings, table, compute, seed)
-    whose = _identity(way.dense, settings, table, seed)
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        dense = compute.place(copy.deepcopy(network).float()).eval()
+        example = example.to(compute.device, torch.float32)
+        coupling = proven(dense, find_coupling(dense, example), example)
+        with torch.no_grad():
+            classes = dense(example).shape[1]
+
+        def given(labelled: Labelled) -> CheckedBatches:
+            return CheckedBatches(
+                labelled, compute.device, default=default, channels=example.shape[1], classes=classes
+            )  # fmt: skip
+
+        measuring = {
+            name: given(each) for name, each in (("validation", validation), ("test", test)) if each is not None
+        }
+        way = Descent(
+            dense=dense,
+            coupling=coupling,
+            image=tuple(example.shape[1:]),
+            lessons=AskedLessons(given(train), compute, dense),
+            validation=measuring.get("validation"),
+            test=measuring.get("test"),
+            settings=settings,
+            compute=compute,
+            seed=seed,
+            table=table,
+        )
+    whose = _identity(dense, settings, table, seed)
     folder = None if checkpoints is None else Path(checkpoints)
     if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
         raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
@@ -97,7 +124,7 @@ def prune(
     def reached() -> Iterator[Pruned]:
         with nullcontext() if folder is None else locked(folder / "prune", wait=False):
             with _apart(compute):
-                for labelled in measuring:
+                for labelled in measuring.values():
                     labelled.look_through()
             finished = way.through(budgets, session)
             while True:
@@ -121,46 +148,6 @@ def _apart(compute: Compute) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
-
-
-def _way_down(
-    network: nn.Module,
-    example: torch.Tensor,
-    train: Labelled,
-    validation: Labelled | None,
-    test: Labelled | None,
-    settings: DescentSettings,
-    table: LatencyTable | None,
-    compute: Compute,
-    seed: int,
-) -> tuple[Descent, list[CheckedBatches]]:
-    """The descent that `prune` is asked for, and the batches it measures with."""
-    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        network = network.module
-    dense = compute.place(copy.deepcopy(network).float()).eval()
-    example = example.to(compute.device, torch.float32)
-    coupling = proven(dense, find_coupling(dense, example), example)
-    with torch.no_grad():
-        classes = dense(example).shape[1]
-
-    def given(labelled: Labelled) -> CheckedBatches:
-        return CheckedBatches(labelled, compute.device, channels=example.shape[1], classes=classes)
-
-    batches = given(train)
-    measured = [None if each is None else given(each) for each in (validation, test)]
-    way = Descent(
-        dense=dense,
-        coupling=coupling,
-        image=tuple(example.shape[1:]),
-        lessons=AskedLessons(batches, compute, dense),
-        validation=measured[0],
-        test=measured[1],
-        settings=settings,
-        compute=compute,
-        seed=seed,
-        table=table,
-    )
-    return way, [each for each in measured if each is not None]
 
 
 def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable | None, seed: int) -> str:

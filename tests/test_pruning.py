@@ -254,7 +254,15 @@ def test_tuning_goes_on_with_the_epochs_after_the_searchs(trained, monkeypatch):
 def test_the_callers_chance_and_device_stay_theirs(trained, monkeypatch):
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU that does not compute"))
     quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
-    example, train = torch.zeros(2, 3, 16, 16), striped(32)
+    example, seen = torch.zeros(2, 3, 16, 16), []
+
+    class Train(list):
+        def __iter__(self):
+            for batch in super().__iter__():
+                seen.append(torch.get_default_device().type)
+                yield batch
+
+    train = Train(striped(32))
     torch.default_generator.manual_seed(5)
     before = torch.random.get_rng_state()
     torch.set_default_device("meta")
@@ -265,6 +273,7 @@ def test_the_callers_chance_and_device_stay_theirs(trained, monkeypatch):
             assert all(weight.device.type == "cpu" for weight in pruned.network.parameters())
     finally:
         torch.set_default_device(None)
+    assert set(seen) == {"meta"}
 
 
 def test_no_epoch_of_a_budget_comes_in_the_order_of_another(trained):
@@ -278,7 +287,9 @@ def test_no_epoch_of_a_budget_comes_in_the_order_of_another(trained):
 
     settings = dataclasses.replace(QUICK, tuning=TrainingSettings(epochs=3))
     one(trained, Drawn(striped(32)), 0.5, settings=settings)
-    epochs = orders[-5:]  # of search, and of tuning
+    _, *searched, _, one_, two, three = orders  # first the importance, and statistics before tuning
+    epochs = [*searched, one_, two, three]
+    assert len(epochs) == 5
     assert all(epochs.count(order) == 1 for order in epochs)
 
 
