@@ -307,7 +307,7 @@ def test_whole_way_for_the_papers_networks(tmp_path, data, name, head):
     training = TrainingSettings(epochs=1, learning_rate=0.01)
     dense_settings = DenseSettings(network=network, training=training, batch_size=42)
     dense = obtain_dense(tmp_path / "dense", dense_settings, data, COMPUTE)
-    settings = DescentSettings(search=SearchSettings(epochs=1), tuning=training, views=1, batch_size=42)
+    settings = DescentSettings(search=SearchSettings(epochs=1), tuning=training, growth=0.0, views=1, batch_size=42)
     first = run(dense, data, settings=settings)
     assert first.macs_ratio <= 0.3
     assert same(first, run(dense, data, settings=settings))
