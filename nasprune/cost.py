@@ -151,8 +151,7 @@ def measured_macs(network: nn.Module, image: tuple[int, ...]) -> int:
     return int(sum(flops for kind, flops in counted.items() if kind in _COUNTED)) // 2
 
 
-# A linear layer on what does not lie together in memory, as after a transposition, is a batched product.
-_COUNTED = frozenset(getattr(torch.ops.aten, name) for name in ("convolution", "addmm", "mm", "bmm", "baddbmm"))
+_COUNTED = frozenset({torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm})
 
 
 def per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:

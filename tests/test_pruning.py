@@ -129,23 +129,26 @@ def test_multiply_adds_are_those_of_layers_whatever_else_the_network_multiplies(
         assert pruned.macs_ratio == pruned.macs / (8 * 8 * 4 * 12 * 9 + 6 * 6 * 12 * 8 * 9 + 8 * 2) <= pruned.budget
 
 
-class Turned(nn.Module):
-    """A linear layer over channels that do not lie together, as transformers and mixers have them."""
+class Mixing(nn.Module):
+    """Linear layers over the positions of a map, which do not lie together there, as mixers have them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.hidden, self.last = nn.Conv2d(4, 12, 3), nn.Linear(12, 10), nn.Linear(10, 2)
+        self.first, self.mix, self.back, self.last = (
+            nn.Conv2d(4, 12, 3), nn.Linear(64, 20), nn.Linear(20, 8), nn.Linear(12, 2)
+        )  # fmt: skip
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.last(self.hidden(self.first(images).flatten(2).transpose(1, 2)).relu().mean(1))
+        return self.last(self.back(self.mix(self.first(images).flatten(2)).relu()).mean(2))
 
 
 def test_multiply_adds_are_counted_however_a_layers_input_lies():
     train = [(torch.randn(8, 4, 10, 10), torch.randint(2, (8,))) for _ in range(2)]
     quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
-    for pruned in prune(Turned(), torch.zeros(2, 4, 10, 10), train, [0.6, 0.3], settings=quick, device="cpu"):
-        one, two = pruned.network.first.out_channels, pruned.network.hidden.out_features
-        assert pruned.macs == 64 * 4 * one * 9 + 64 * one * two + two * 2
+    for pruned in prune(Mixing(), torch.zeros(2, 4, 10, 10), train, [0.8, 0.7], settings=quick, device="cpu"):
+        kept = pruned.network.mix.out_features
+        assert kept < 20
+        assert pruned.macs == 64 * 4 * 12 * 9 + 12 * 64 * kept + 12 * kept * 8 + 12 * 2
         assert pruned.macs_ratio <= pruned.budget
 
 
