@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _EXPORTED = ("resnet", "vgg")
-"""Beginnings of names of networks that are known to export."""
+"""Beginnings of names of torchvision's networks that are known to export."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,8 @@ def _train(
     origin = provenance(compute, packed=store.directory.name, data_hash=store.data_hash, seed=settings.seed)
     network = build(settings.network, seed=settings.seed)
     load_initial_weights(network, settings.network.network, settings.weights)
-    if not settings.network.network.startswith(_EXPORTED):
+    name = settings.network.network
+    if ":" in name or not name.startswith(_EXPORTED):
         check_export(network, data.statistics, data.image_size)
     network = compute.place(network)
     loading: dict[str, Any] = {"batch_size": settings.batch_size, "device": compute.device}
