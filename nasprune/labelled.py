@@ -75,9 +75,10 @@ class CheckedBatches:
         with self._default:
             made = iter(self._batches)
         while True:
-            with self._default:
-                batch = next(made, None)
-            if batch is None:
+            try:
+                with self._default:
+                    batch = next(made)
+            except StopIteration:
                 return
             yield batch
 
