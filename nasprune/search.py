@@ -16,6 +16,7 @@ from nasprune.criteria import CRITERIA, Scale, Scaling
 from nasprune.errors import SettingsError
 from nasprune.masking import MaskedNetwork
 from nasprune.progress import Session, State
+from nasprune.ranges import check_ranges
 from nasprune.score_rules import Gradient, Saliency, ScoreRule
 from nasprune.scores import cut_at_budget
 from nasprune.stepping import Step
@@ -84,10 +85,7 @@ class SearchSettings:
             if getattr(self, name) not in allowed:
                 given = getattr(self, name)
                 raise SettingsError(f"search {name} '{given}' given; expected one of {', '.join(allowed)}")
-        for name, low, high in _RANGES:
-            if not low <= getattr(self, name) <= high:
-                given = getattr(self, name)
-                raise SettingsError(f"search {name} {given:g} given; expected {low:g} to {high:g}")
+        check_ranges(self, _RANGES, "search")
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

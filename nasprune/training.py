@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from nasprune.confusion import accuracy
 from nasprune.errors import DataError, SettingsError
 from nasprune.progress import Session, State
+from nasprune.ranges import check_ranges
 from nasprune.stepping import Step
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ class TrainingSettings:
             raise SettingsError(f"learning rate {self.learning_rate:g} given; expected above 0 and below 10")
         if not self.clip > 0:
             raise SettingsError(f"clip {self.clip:g} given; expected a norm above 0, or infinity for no clipping")
-        for name, low, high in _RANGES:
-            if not low <= getattr(self, name) <= high:
-                given = getattr(self, name)
-                raise SettingsError(f"{name.replace('_', ' ')} {given:g} given; expected {low:g} to {high:g}")
+        check_ranges(self, _RANGES, "training")
 
 
 _RANGES = (

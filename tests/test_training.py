@@ -253,8 +253,8 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path):
     [
         ({"epochs": 0}, "0 epochs given"),
         ({"learning_rate": 0}, "learning rate 0 given"),
-        ({"momentum": 1}, "momentum 1 given; expected 0 to 0.999"),
-        ({"weight_decay": -1}, "weight decay -1 given"),
+        ({"momentum": 1}, "training momentum 1 given; expected 0 to 0.999"),
+        ({"weight_decay": -1}, "training weight_decay -1 given"),
         ({"clip": 0}, "clip 0 given; expected a norm above 0"),
         ({"clip": float("nan")}, "clip nan given"),
         ({"temperature": 0}, "temperature 0 given; expected 0.1 to 100"),
