@@ -1,0 +1,88 @@
+"""What a promotion tells: what was promoted, how to load it, how to go back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from nasprune.confusion import class_results
+from nasprune.record import BOARD_FILES, board_figures, values_taken
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sweep.promoting.verification import Measured
+    from sweep.tracking.mlflow_client import Connection
+    from sweep.tracking.registry import Promotion
+
+
+def weakest_lines(record: Mapping[str, Any], most: int = 3) -> list[str]:
+    """The classes that the point recognises least on test images, the weakest first."""
+    results = class_results(record["test_confusion"])
+    said = []
+    for name in sorted(results, key=lambda name: results[name].accuracy)[:most]:
+        result = results[name]
+        if result.taken_for is not None:
+            said.append(f"{name} {result.right} of {result.images} (most often taken for {result.taken_for})")
+    return [f"weakest of {len(results)} classes on test images: {', '.join(said)}"] if said else []
+
+
+def board_lines(directory: Path) -> list[str]:
+    """The point's files for the board, where there are any."""
+    measured = board_figures(directory)
+    return [
+        f"for the board, {precision}: {directory / name}, {measured[f'{precision}_bytes'] / 1e6:.2f} MB, "
+        f"{measured[f'{precision}_latency_ms']:.2f} ms, test accuracy {measured[f'{precision}_test_accuracy']:.1%}"
+        for precision, name in BOARD_FILES.items()
+        if measured
+    ]
+
+
+def report(
+    given: argparse.Namespace,
+    directory: Path,
+    record: Mapping[str, Any],
+    measured: Measured,
+    promotion: Promotion,
+    connection: Connection,
+) -> str:
+    """What to tell: what was promoted, how to load it, how to go back."""
+    shape = ", ".join(str(record[key]) for key in ("bands", "image_size", "image_size"))
+    alias, name = given.alias, promotion.name
+    lines = [
+        f"{name} version {promotion.version} is {alias}: point {record['point']} of study {given.study}, "
+        f"{record['macs_ratio']:.1%} of the dense MACs, validation accuracy {record['val_accuracy']:.1%} "
+        f"of {record['val_images']} images",
+        f"verified in a fresh process on {measured.images} test images: network {measured.test_accuracy:.1%}, "
+        f"ONNX {measured.onnx_test_accuracy:.1%}, logged {record['test_accuracy']:.1%}",
+        *weakest_lines(record),
+        *board_lines(directory),
+        "",
+        "load it, where mlflow and onnxruntime are installed:",
+        "    import mlflow",
+        f'    mlflow.set_tracking_uri("{connection.shown}")',
+        f'    model = mlflow.pyfunc.load_model("models:/{name}@{alias}")',
+        f'    logits = model.predict(images)["logits"]  # float32 (batch, {shape}), {values_taken(record)}',
+        f'    # or the file itself: mlflow.onnx.load_model("models:/{name}@{alias}")',
+        "",
+    ]
+    if promotion.previous is None:
+        lines.append(f"roll back: nothing else was {alias} before")
+    else:
+        lines += [
+            f"roll back, to version {promotion.previous} that was {alias} before:",
+            "    " + roll_back(given.alias, promotion, connection),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def roll_back(alias: str, promotion: Promotion, connection: Connection) -> str:
+    """The command that gives the alias back to that very version, whoever made it."""
+    store, name, alias, version = map(json.dumps, (connection.shown, promotion.name, alias, promotion.previous))
+    code = (
+        f"from mlflow import MlflowClient; MlflowClient({store}).set_registered_model_alias({name}, {alias}, {version})"
+    )
+    return shlex.join(["uv", "run", "python", "-c", code])
