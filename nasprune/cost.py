@@ -55,7 +55,7 @@ class QuadraticCost:
         outputs: (L, G) the same for output channels.
         fixed_outputs: (L,)
         sizes: (G,) widths of the network that was traced.
-        full: MACs at these sizes: of the dense network, or of the smaller one that a descent has reached.
+        full: The cost at these sizes: of the dense network, or of the smaller one that a descent has reached.
     """
 
     multiply_adds: torch.Tensor
@@ -141,7 +141,7 @@ def _quadratic(coupling: Coupling, terms: list[tuple[int, torch.Tensor, torch.Te
 
 
 def measured_macs(network: nn.Module, image: tuple[int, ...]) -> int:
-    """MACs of one image (C, H, W) as torch counts them in convolution and linear layers while the network runs."""
+    """MACs of one image (bands, H, W) as torch counts them in convolution and linear layers while the network runs."""
     images = torch.zeros(1, *image, device=next(network.parameters()).device)
     training = network.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():

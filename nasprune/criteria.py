@@ -126,10 +126,10 @@ class Scaling:
 
     Args:
         coupling: The groups.
-        cost: MACs; on the device of the importance.
+        cost: Of the groups' widths; on the device of the importance.
         scale: "global" compares the importance as it is, over the marginal cost; "uniform" takes its rank in the
             group instead, so that every group keeps the same share.
-        cost_exponent: Of the MACs that a channel costs in the network as it stands, by which a global importance is
+        cost_exponent: Of what a channel costs in the network as it stands, by which a global importance is
             divided.
 
     Raises:

@@ -133,7 +133,7 @@ class Descent:
     Attributes:
         dense: The trained dense network; left as it is. Layers frozen in it are trained in all that follow.
         coupling: Of the dense network.
-        image: (C, H, W), the shape of an image.
+        image: (bands, H, W), the shape of an image.
         lessons: Training batches with the dense network's logits. Nothing else trains or chooses.
         validation: Batches that each network is measured on, right after the cut and tuned.
         test: Batches that each finished network is measured on.
@@ -167,7 +167,7 @@ class Descent:
         search of the paper.
 
         Args:
-            budgets: Wanted shares of the dense MACs, in (0, 1], each below the one before.
+            budgets: Wanted shares of the dense network's cost, in (0, 1], each below the one before.
             session: Gives the session of a budget: reports and checkpoints of its phases "search" and "tune".
             reached: The finished network that the descent goes on from, and its widths; by default the dense one.
                 A descent that was stopped and goes on from its last point gives what an undisturbed one does.
@@ -200,7 +200,7 @@ class Descent:
         Args:
             derived: The smaller network; it becomes the finished one.
             widths: Channels each group kept.
-            budget: The share of the dense MACs that was wanted.
+            budget: The share of the dense network's cost that was wanted.
             session: Reports and checkpoints, phase "tune".
         """
         start = time.monotonic()

@@ -9,7 +9,7 @@ import torch
 from nasprune.errors import DataError, SettingsError
 
 Labelled = Iterable[Sequence[torch.Tensor]]
-"""Batches of images (B, C, H, W) and labels (B,), as often as asked: a DataLoader, or a list.
+"""Batches of images (B, bands, H, W) and labels (B,), as often as asked: a DataLoader, or a list.
 
 Images of any kind of number are taken as float32 with the values that they have, so a network that was trained on
 values in [0, 1] is to be given these. Labels are whole numbers of any kind, (B,) or (B, 1)."""
@@ -22,7 +22,7 @@ class CheckedBatches:
         batches: See `Labelled`.
         device: That computes.
         default: The caller's default device, under which their batches are made.
-        channels: C of images (B, C, H, W).
+        bands: Of images.
         classes: How many logits the network makes.
 
     Raises:
@@ -30,9 +30,9 @@ class CheckedBatches:
     """
 
     def __init__(
-        self, batches: Labelled, device: torch.device, *, default: torch.device, channels: int, classes: int
+        self, batches: Labelled, device: torch.device, *, default: torch.device, bands: int, classes: int
     ) -> None:
-        self._batches, self._device, self._channels, self._classes = batches, device, channels, classes
+        self._batches, self._device, self._bands, self._classes = batches, device, bands, classes
         self._default = default
         self._all_seen = False
         if isinstance(batches, Iterator):
@@ -92,9 +92,9 @@ class CheckedBatches:
                 "which a loader's collate_fn can make"
             )
         images, labels = parts
-        if images.dim() < 3 or images.shape[1] != self._channels:
+        if images.dim() < 3 or images.shape[1] != self._bands:
             raise SettingsError(
-                f"a batch of images {tuple(images.shape)} given; expected (B, {self._channels}, H, W) like the example"
+                f"a batch of images {tuple(images.shape)} given; expected (B, {self._bands}, H, W) like the example"
             )
         if labels.numel() != len(images) or labels.is_floating_point() or labels.is_complex():
             raise SettingsError(

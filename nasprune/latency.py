@@ -9,7 +9,6 @@ Shen et al. 2022). What happens between layers (sums, pooling) is not in it; act
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -42,7 +41,7 @@ class LatencyTable:
 
     Attributes:
         runtime: "onnxruntime" (CPU) or "torch" (the device torch finds best).
-        threads: Of the runtime; 0 where it chose.
+        threads: Of the runtime, on the CPU.
         machine: What it was measured on.
         layers: For each kind of layer (`layer_key`) its `inputs` and `outputs`, falling nowhere, and
             `seconds[i][o]` at batch 1.
@@ -98,7 +97,7 @@ def measure(
     Args:
         coupling: Of the dense network.
         runtime: See `LatencyTable`.
-        threads: For ONNX Runtime.
+        threads: For ONNX Runtime; torch takes as many as it is set to.
         report: Is told of every kind of layer once it is measured.
 
     Raises:
@@ -121,6 +120,8 @@ def measure(
         layers[key] = {"inputs": inputs, "outputs": outputs, "seconds": _rising(seconds)}
         report(f"{number} of {len(widest)} kinds of layers: {key}")
     where = processor() if runtime == "onnxruntime" else machine()
+    if runtime == "torch":
+        threads = torch.get_num_threads()
     return LatencyTable(runtime=runtime, threads=threads, machine=where, layers=layers)
 
 
@@ -257,19 +258,30 @@ def main() -> int:
     parser = OneLineParser(
         prog="python -m nasprune.latency",
         description="Measure a network's layers on this machine, for --cost latency.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--network", required=True, help="as of sweep/run.py")
-    parser.add_argument("--head", default="original", help="original, or pooled for VGG without its linear layers")
+    parser.add_argument(
+        "--network", required=True, help="of torchvision, resnet10, timm:NAME, or package.module:function"
+    )
+    parser.add_argument(
+        "--head", default="original", help="original (default), or pooled for VGG without its linear layers"
+    )
     parser.add_argument("--classes", type=int, required=True, metavar="N", help="classes of the data set")
     parser.add_argument("--image-size", type=int, required=True, metavar="N", help="side of the images in pixels")
-    parser.add_argument("--bands", type=int, default=3, metavar="N", help="how many bands images have")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="onnxruntime", help="what runs the layers, in float32")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the runtime")
+    parser.add_argument("--bands", type=int, default=3, metavar="N", help="how many bands images have (default: 3)")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="onnxruntime",
+        help="what runs the layers, in float32: onnxruntime (default) on the CPU, or torch on the device it finds best",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="of onnxruntime (default: 1); torch takes as many as it likes"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, for --latency-table")
     given = parser.parse_args()
-    if given.threads < 1:
-        raise SettingsError(f"threads {given.threads} given; expected at least 1")
+    if given.threads is not None and given.runtime == "torch":
+        raise SettingsError("threads given with --runtime torch, which takes as many as it likes; leave them out")
+    threads = 1 if given.threads is None else given.threads
+    if threads < 1:
+        raise SettingsError(f"threads {threads} given; expected at least 1")
     if given.out.is_dir() or not given.out.absolute().parent.is_dir():
         raise SettingsError(f"out {given.out} given; expected a file in a folder that exists")
     settings = NetworkSettings(
@@ -277,7 +289,7 @@ def main() -> int:
         bands=given.bands,
     )  # fmt: skip
     coupling = couple(build(settings), settings)
-    table = measure(coupling, given.runtime, threads=given.threads, report=_say)
+    table = measure(coupling, given.runtime, threads=threads, report=_say)
     table.write(given.out)
     sys.stdout.write(f"{given.out}: {1e3 * latency_cost(coupling, table).full:.2f} ms an image, summed over layers\n")
     return 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nasprune.compute import Compute
 
 Lesson = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""Images (B, 3, S, S), labels (B,) and the teacher's logits (B, classes), where there is a teacher."""
+"""Images (B, bands, S, S), labels (B,) and the teacher's logits (B, classes), where there is a teacher."""
 
 
 class EpochBatches(Protocol):
@@ -27,7 +27,7 @@ class EpochBatches(Protocol):
         ...
 
     def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Images (B, 3, H, W), normalised, and labels (B,), on the device that computes."""
+        """Images (B, bands, H, W), normalised, and labels (B,), on the device that computes."""
         ...
 
 

@@ -52,7 +52,7 @@ class MaskedNetwork:
             self._columns[layer.weight] = (read, tuple(shape))
 
     def __call__(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes) of images (B, 3, H, W) under mask (C,); gradients flow to both."""
+        """Logits (B, classes) of images (B, bands, H, W) under mask (C,); gradients flow to both."""
         weights = self.weights(mask)
         if not self._normed:
             return self._run(images, weights)

@@ -35,7 +35,7 @@ def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Cou
     Args:
         network: The network `coupling` was found in; left as it is.
         coupling: To be tried.
-        example: (B, C, H, W), B at least 2; its values do not matter.
+        example: (B, bands, H, W), B at least 2; its values do not matter.
 
     Raises:
         NetworkError: if no group can be cut, or groups that can be cut alone cannot be cut together; or if the network

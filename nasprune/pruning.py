@@ -52,7 +52,7 @@ def prune(
         network: Trained, also as `DataParallel` holds it; left as it is. It makes logits (B, classes) and nothing else,
             in evaluation and in training. Layers that are frozen in it are trained here, since those that lose channels
             must heal, and all of it is computed in float32.
-        example: An input like the images, (B, C, H, W) with B at least 2; its values do not matter.
+        example: An input like the images, (B, bands, H, W) with B at least 2; its values do not matter.
         train: Batches to search and tune with, augmented and normalised as the network was trained.
         budgets: Wanted shares of the network's cost, in (0, 1], each below the one before.
         validation: Batches to measure with, right after each cut and when tuned. These and those of `test` are looked
@@ -93,7 +93,7 @@ def prune(
 
         def given(labelled: Labelled) -> CheckedBatches:
             return CheckedBatches(
-                labelled, compute.device, default=default, channels=example.shape[1], classes=classes
+                labelled, compute.device, default=default, bands=example.shape[1], classes=classes
             )  # fmt: skip
 
         measuring = {

@@ -45,7 +45,7 @@ class ScoreRule(Protocol):
     def step(self, gradient: torch.Tensor | None, share: float, done: float) -> torch.Tensor | float:
         """Learn from the loss's gradient (C,) on the last mask, where one was required.
 
-        Returns the cost-aware loss for a wanted `share` of the MACs, 0 where a rule has none.
+        Returns the cost-aware loss for a wanted `share` of the cost, 0 where a rule has none.
         """
         ...
 
@@ -55,8 +55,8 @@ class Saliency:
 
     The search minimises, over the probability p of every channel to stay, the expected loss plus cost. To second
     order the loss rises by half the mean squared gradient of its mask, F, when a channel goes (its Fisher
-    information, Theis et al. 2018), so the objective is sum((1 - p) F / 2) + lambda * MACs(p). Its minimum needs no
-    learning rate: channels stay in the order of F over their marginal MACs, down to where that ratio is 2 lambda,
+    information, Theis et al. 2018), so the objective is sum((1 - p) F / 2) + lambda * cost(p). Its minimum needs no
+    learning rate: channels stay in the order of F over their marginal cost, down to where that ratio is 2 lambda,
     and lambda is what meets the budget: the global threshold. F is the running mean of what each batch says under the
     mask of that moment, for channels that are out as well, so one may come back until the budget is reached.
 
@@ -103,14 +103,14 @@ class Gradient:
     """Scores trained by gradient descent through straight-through masks, with a cost-aware loss.
 
     The direct reading of the paper: the mask is 0 or 1 forward and a sigmoid around the threshold backward, whose
-    temperature falls; the cost-aware loss is the expected MACs over the wanted ones. Steps are as long for weak
+    temperature falls; the cost-aware loss is the expected cost over the wanted ones. Steps are as long for weak
     gradients as for strong ones in Adam, which lets noise decide between channels; here one number, the root mean
     square over all channels, scales them all.
 
     Args:
         start: (C,) scores.
         coupling: The groups.
-        cost: MACs.
+        cost: Of the groups' widths.
         learning_rate: Of the scores at the first step; it falls to 0 as a cosine.
         cost_weight: Of the cost-aware loss.
         temperatures: Of the sigmoid at the first and last step; in between it falls geometrically.

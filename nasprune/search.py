@@ -41,8 +41,8 @@ class SearchSettings:
         learn: How scores learn: "saliency", "gradient" (see `score_rules`), or "frozen" (not at all).
         initial: Criterion from `CRITERIA` that the scores start from.
         scale: How that criterion is made comparable across groups, see `criteria.Scaling`.
-        cost_exponent: How strongly a channel's marginal MACs count against its importance: 1 divides by them,
-            0 ignores them.
+        cost_exponent: How strongly a channel's marginal cost counts against its importance: 1 divides by it,
+            0 ignores it.
         ramp: Share of the search in which the budget falls, log-linearly, from where the network stands.
         saliency_epochs: With "saliency": epochs over which it is averaged.
         weight_learning_rate: Peak of the one-cycle schedule of SGD on the weights.
@@ -81,18 +81,19 @@ class SearchSettings:
         return frozenset(known - unused)
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 given = getattr(self, name)
                 raise SettingsError(f"search {name} '{given}' given; expected one of {', '.join(allowed)}")
         check_ranges(self, _RANGES, "search")
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "learn": ("saliency", "gradient", "frozen"),
     "initial": tuple(CRITERIA),
     "scale": ("global", "uniform"),
 }
+"""What the settings that are no numbers may be."""
 _RANGES = (
     ("epochs", 0, 100_000),
     ("cost_exponent", 0, 10),
@@ -123,7 +124,7 @@ def search(
     session: Session,
     blocks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Train scores for a share of the network's MACs, and `network` with them, in place.
+    """Train scores for a share of the network's cost, and `network` with them, in place.
 
     Args:
         network: The network to make smaller, on the compute's device: the dense one, or where a descent stands.

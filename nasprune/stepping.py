@@ -44,7 +44,7 @@ class Step:
     kernel.
 
     Args:
-        forward: Logits (B, classes) of images (B, 3, H, W), and of a mask (C,) where steps are given one. The
+        forward: Logits (B, classes) of images (B, bands, H, W), and of a mask (C,) where steps are given one. The
             network's parameters and buffers keep their memory as long as the step is used.
         loss: 0-d from logits (B, classes), labels (B,) and the teacher's logits (B, classes) or None.
         optimizer: SGD over the weights, from `training.sgd`.
@@ -84,7 +84,7 @@ class Step:
         """Take one step.
 
         Args:
-            images: (B, 3, H, W), normalised, on the device.
+            images: (B, bands, H, W), normalised, on the device.
             labels: (B,) class numbers.
             taught: (B, classes) the teacher's logits, if there is one.
             mask: (C,) for `forward`; its gradient is given back if it requires one, and goes no further.

@@ -72,7 +72,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
     """
     parser = OneLineParser(
         prog="sweep/run.py",
-        description="Search, prune and tune a scene classifier over budgets; leave a Pareto front.",
+        description="Search, prune and tune a scene classifier over budgets; leave a front.",
         allow_abbrev=False,
     )
     parser.add_argument("--settings", type=Path, metavar="FILE.toml", help="the same settings, as a file")

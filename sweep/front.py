@@ -50,7 +50,7 @@ def hypervolume(cost: ArrayLike, accuracy: ArrayLike, *, floor: float) -> float:
     added, which makes it an honest measure of an unfinished descent: what is not reached yet counts as 0.
 
     Args:
-        cost: share of the dense network's MACs, (N,), above 0. A cost below `floor` counts as `floor`.
+        cost: share of the dense network's cost, (N,), above 0. A cost below `floor` counts as `floor`.
         accuracy: validation accuracy, (N,), in [0, 1].
         floor: the smallest cost that counts, in (0, 1), such as the smallest budget.
 
@@ -58,7 +58,7 @@ def hypervolume(cost: ArrayLike, accuracy: ArrayLike, *, floor: float) -> float:
         SettingsError: if the two differ in length, or hold what is not a finite number, or the floor is not in (0, 1).
     """
     if not 0 < floor < 1:
-        raise SettingsError(f"hypervolume floor {floor:g} given; expected a share of the dense MACs above 0, below 1")
+        raise SettingsError(f"hypervolume floor {floor:g} given; expected a share of the dense cost above 0, below 1")
     costs, accuracies = _columns(cost, accuracy)
     inside = on_front(costs, accuracies) & (costs < 1) & (accuracies > 0)
     order = np.argsort(costs[inside])

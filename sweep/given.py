@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nasprune.data.augment import Augmentation
 from nasprune.errors import SettingsError
-from nasprune.search import SearchSettings
-from sweep.space import EXPLORABLE, Range
+from nasprune.search import CHOICES, SearchSettings
+from sweep.space import EXPLORABLE, SPACES, Range
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -22,6 +22,19 @@ def shown(settings: SearchSettings | Augmentation) -> str:
     values = {key: value for key, value in dataclasses.asdict(settings).items() if key not in _ELSEWHERE}
     words = {key: ("no", "yes")[value] if isinstance(value, bool) else value for key, value in values.items()}
     return ", ".join(f"{key}={value}" for key, value in words.items())
+
+
+def search_help() -> str:
+    """What the flag of search settings takes."""
+    choices = "; ".join(f"{key} is one of {', '.join(allowed)}" for key, allowed in CHOICES.items())
+    ranges = ", ".join(
+        f"{key}={values.low:g}:{values.high:g}" for key, values in SPACES[SearchSettings.learn].explored().items()
+    )
+    return (
+        "search settings, comma-separated: KEY=VALUE fixes one, as learn=gradient, and KEY=LOW:HIGH says where to "
+        f"explore it, as weight_learning_rate=0.003:0.3; recommended are {shown(SearchSettings())}; {choices}; "
+        f"explored, unless fixed, are {ranges}"
+    )
 
 
 def search_given(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Range]]:

@@ -80,7 +80,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     where.add_argument("--dataset", metavar="NAME", help="the front across all studies of this data set")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "--max-macs-ratio", type=float, metavar="R", help="the most accurate with at most this share of the MACs"
+        "--max-macs-ratio",
+        type=float,
+        metavar="R",
+        help="the most accurate of a --study with at most this share of the MACs",
     )
     which.add_argument(
         "--max-macs", type=_count, metavar="N", help="the most accurate with at most this many MACs, as 300M or 1.2G"
@@ -94,7 +97,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     which.add_argument(
         "--min-accuracy", type=float, metavar="A", help="the cheapest of at least this validation accuracy, in 0..1"
     )
-    which.add_argument("--point", metavar="ID", help="this very point, on the front or not")
+    which.add_argument("--point", metavar="ID", help="this very point of a --study, on its front or not")
     parser.add_argument(
         "--by", choices=("macs", *MEASURED), default="macs", help="what is cheap for --min-accuracy (default: macs)"
     )

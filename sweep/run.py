@@ -1,4 +1,4 @@
-"""`uv run sweep/run.py`: run a study and leave its Pareto front."""
+"""`uv run sweep/run.py`: run a study and leave its front."""
 
 from __future__ import annotations
 

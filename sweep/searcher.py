@@ -120,7 +120,7 @@ class OptunaSearcher(Searcher):
             database: The SQLite file, made if missing (`<study dir>/optuna.db`).
             trials: Slots over the study's whole life, resumes included; may grow in a resume.
             objectives: What the study is for, `DESCENT` or `TARGET`.
-            budgets: Of trials with one budget each: wanted shares of the dense network's MACs, in (0, 1], each once.
+            budgets: Of trials with one budget each: wanted shares of the dense network's cost, in (0, 1], each once.
             seed: Of every random draw.
             space: The settings to explore.
             recommended: The recipe that each budget's first trial uses; the method's own by default.
@@ -132,7 +132,7 @@ class OptunaSearcher(Searcher):
         super().__init__()
         if len(set(budgets)) != len(budgets) or not all(0 < b <= 1 for b in budgets):
             raise SettingsError(
-                f"budgets {list(budgets)} given; expected different shares of the dense network's MACs, "
+                f"budgets {list(budgets)} given; expected different shares of the dense network's cost, "
                 "each in (0, 1]; give for example 0.5 0.25 0.1"
             )
         if trials < len(budgets):

@@ -21,7 +21,7 @@ from nasprune.networks import NetworkSettings
 from nasprune.search import SearchSettings
 from nasprune.training import TrainingSettings
 from nasprune.weights import IMAGENET, SCRATCH, check_published
-from sweep.given import augmentation_given, search_given, shown
+from sweep.given import augmentation_given, search_given, search_help, shown
 from sweep.space import SPACES, SearchSpace
 from sweep.storage.address import check_address, is_address
 from sweep.storage.bucket import open_storage
@@ -149,10 +149,7 @@ class StudySettings:
     batch_size: int = field(default=64, metadata=_help("images a step"))
     search: tuple[str, ...] = field(
         default=(),
-        metadata=_help(
-            "search settings, comma-separated: KEY=VALUE fixes one, as learn=gradient, and KEY=LOW:HIGH says where to "
-            f"explore it, as weight_learning_rate=0.003:0.3; recommended are {shown(SearchSettings())}"
-        ),
+        metadata=_help(search_help()),
     )
     board: str = field(
         default="front",

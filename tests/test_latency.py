@@ -145,6 +145,10 @@ def test_command_measures_a_network(tmp_path):
     ("flags", "message"),
     [
         (["--threads", "0"], "threads 0 given; expected at least 1"),
+        (
+            ["--threads", "2", "--runtime", "torch"],
+            "threads given with --runtime torch, which takes as many as it likes; leave them out",
+        ),
         (["--out", "/nowhere/board.json"], "out /nowhere/board.json given; expected a file in a folder that exists"),
         (["--classes", "many"], "argument --classes: invalid int value: 'many'; see --help"),
     ],

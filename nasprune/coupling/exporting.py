@@ -39,7 +39,7 @@ class Exported:
 
 
 def export(network: nn.Module, example: torch.Tensor) -> Exported:
-    """The graph of `network` in evaluation mode on an input like `example` (B, C, H, W).
+    """The graph of `network` in evaluation mode on an input like `example` (B, bands, H, W).
 
     Raises:
         NetworkError: if the network does not run on such an input, or cannot be exported, with torch's reason.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def find_coupling(network: nn.Module, example: torch.Tensor) -> Coupling:
-    """Trace `network` on `example` (any batch size, (B, C, H, W)) and find its groups.
+    """Trace `network` on `example` (any batch size, (B, bands, H, W)) and find its groups.
 
     Raises:
         NetworkError: if the network does not trace, holds an operation on a channel path that is not
