@@ -99,7 +99,11 @@ def checkpoints_of(path: Path) -> Path:
 
 
 def read_answers(path: Path, device: torch.device) -> torch.Tensor:
-    """What `obtain_answers` has written, on a device; raises as it does."""
+    """What `obtain_answers` has written, on a device.
+
+    Raises:
+        ArtifactError: if they are missing or damaged.
+    """
     try:
         # Copied: what is loaded maps the file, and whoever writes over that would kill this process by SIGBUS.
         return load_file(path)["answers"].to(device, copy=True)

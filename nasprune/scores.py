@@ -130,7 +130,11 @@ def block_sizes(coupling: Coupling, round_to: int) -> torch.Tensor | None:
 
 
 def check_budget(budget: float, cost: Cost, blocks: torch.Tensor | None = None) -> None:
-    """Raise SettingsError if no network of at least one channel, or block, a group fits the budget."""
+    """See whether a network of at least one channel, or block, a group fits the budget.
+
+    Raises:
+        SettingsError: if none does, or the budget is not in (0, 1].
+    """
     smallest = torch.ones_like(cost.sizes) if blocks is None else torch.minimum(cost.sizes, blocks.to(cost.sizes))
     least = float(cost(smallest)) / cost.full
     if not 0 < budget <= 1:

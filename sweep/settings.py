@@ -305,6 +305,9 @@ class StudySettings:
         """What `nasprune.scene_descent.descent_from` takes, with a trial's explored search settings.
 
         Those that are explored but not given have the recommended value, or what is closest to it in their range.
+
+        Raises:
+            SettingsError: if a search setting is given that makes no difference.
         """
         fixed, ranges = search_given(self.search)
         recommended = {key: range_.nearest(getattr(SearchSettings(), key)) for key, range_ in ranges.items()}

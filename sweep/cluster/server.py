@@ -40,7 +40,11 @@ _BEGIN = 60.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return once a server answers; with `--foreground`, once Ray is gone."""
+    """Return once a server answers; with `--foreground`, once Ray is gone.
+
+    Raises:
+        SettingsError: if a flag's value cannot be used.
+    """
     given = _parse(arguments)
     port = _port(given.uri)
     try:
