@@ -86,7 +86,7 @@ class View:
     shares: NDArray[np.float64]  # of the dense network's cost, (N,)
     accuracies: NDArray[np.float64]  # on the validation images, (N,)
     front: NDArray[np.intp]  # which points are on the front, cheap ones first
-    budgets: tuple[float, ...]  # that occur, rising
+    budgets: tuple[float, ...]  # of all points of the study, rising, so that one has the same colour on every axis
     floor: float  # lowest accuracy the axis shows
     top: float  # highest accuracy the axis shows
 
@@ -158,6 +158,12 @@ class View:
         telling: list[int] = self.front[order[lasts[order] >= _WORTH]].tolist()
         return [index for index in telling if not self.low[index]]
 
+    @property
+    def drawn_budgets(self) -> list[float]:
+        """Those of the points that are drawn, rising."""
+        there = {float(point["budget"]) for point in self.points}
+        return [budget for budget in self.budgets if budget in there]
+
     def colour(self, budget: float) -> str:
         """Return the colour of a budget, "#rrggbb": small budgets are dark."""
         place = self.budgets.index(budget) / max(1, len(self.budgets) - 1) * (len(_SCALE) - 1)
@@ -196,7 +202,7 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
         shares=shares,
         accuracies=accuracies,
         front=best,
-        budgets=tuple(sorted({float(point["budget"]) for point in points})),
+        budgets=tuple(sorted({float(point["budget"]) for point in front["points"]})),
         floor=floor,
         top=top,
     )

@@ -41,7 +41,7 @@ def figure(view: View) -> go.Figure:
     x, y = view.stairs
     if len(x):
         drawn.add_trace(stairs(x, 100 * y))
-    for budget in view.budgets:
+    for budget in view.drawn_budgets:
         drawn.add_trace(_points(view, budget))
     drawn.add_trace(_dense(view))
     level = 100 * view.dense["val_accuracy"]

@@ -19,7 +19,7 @@ from sweep.report.plot import DOTS, SIZE, draw
 from sweep.report.text import markdown, table
 from sweep.report.view import AXES, MACS, axes_of, count, look, percent, widths_summary
 from sweep.report.web import figure, page
-from tests.sweep.report.fronts import BUDGETS, FRONTS, front_of
+from tests.sweep.report.fronts import BUDGETS, FRONTS, front_of, on_board
 
 every_front = pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
 
@@ -143,6 +143,19 @@ def test_budgets_have_colours_that_grow_lighter():
     colours = [view.colour(budget) for budget in view.budgets]
     luma = [np.dot([0.2126, 0.7152, 0.0722], list(bytes.fromhex(colour[1:]))) for colour in colours]
     assert (np.diff(luma) > 0).all()
+
+
+def test_a_budget_has_one_colour_on_all_axes_and_in_the_table():
+    front = on_board(front_of([(0.5, 0.92, 0.5), (0.25, 0.93, 0.25), (0.1, 0.9, 0.1)]))  # 50 % is not on the front
+    colours = {}
+    for axis in axes_of(front):
+        for trace in figure(look(front, axis)).data:
+            if trace.name.startswith("budget"):
+                colours.setdefault(trace.name, set()).add(trace.marker.color)
+    assert sorted(colours) == ["budget 10 %", "budget 25 %", "budget 50 %"]
+    rows = re.findall(r'background:(#[0-9a-f]+)"></span>.*?</td><td>(\d+ %)</td>', beside_plotly(page(front)))
+    assert {f"budget {budget}": {colour} for colour, budget in rows}.items() <= colours.items()
+    assert len(rows) == 2
 
 
 HOSTILE = "</script><b>[red]|`x`"
