@@ -74,11 +74,11 @@ def figure(across: Across, axis: Axis) -> go.Figure:
     points = [point for point in across["points"] if axis.key in point]
     dense = [study for study in across["studies"] if axis.key in study["dense"]]
     costs = np.array([point[axis.key] for point in points], np.float64)
-    accuracies = np.array([point["val_accuracy"] for point in points], np.float64)
+    accuracies = np.array([axis.accuracy(point) for point in points], np.float64)
     best = np.flatnonzero(on_front(costs, accuracies))
     best = best[np.argsort(costs[best], kind="stable")]
     dense_costs = [float(study["dense"][axis.key]) for study in dense]
-    floor, top = accuracy_range(accuracies, accuracies[best], [study["dense"]["val_accuracy"] for study in dense])
+    floor, top = accuracy_range(accuracies, accuracies[best], [axis.accuracy(study["dense"]) for study in dense])
     low, high = min([*costs, *dense_costs]) * 0.7, max([*costs, *dense_costs]) * 1.4
     drawn, colours = go.Figure(), _colours(across)
     if len(best):
@@ -91,7 +91,7 @@ def figure(across: Across, axis: Axis) -> go.Figure:
             markers(
                 costs[mine],
                 100 * accuracies[mine],
-                [_hover(points[index], index in best) for index in mine],
+                [_hover(points[index], axis, index in best) for index in mine],
                 [index in best for index in mine],
                 name=escape(study["study"]),
                 colour=colour,
@@ -117,20 +117,23 @@ def figure(across: Across, axis: Axis) -> go.Figure:
 
 def _dense(study: Mapping[str, Any], axis: Axis, colour: str) -> go.Scatter:
     dense = study["dense"]
-    text = (
-        f"<b>dense network</b><br>{escape(study['study'])} · {escape(dense['network'])}, {escape(study['input'])}"
-        f"<br>validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}"
-        f"<br>{dense['macs']:,} MACs · {dense['params']:,} params"
-    )
+    lines = [
+        "<b>dense network</b>",
+        f"{escape(study['study'])} · {escape(dense['network'])}, {escape(study['input'])}",
+        f"validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}",
+        *axis.told(dense),
+        f"{dense['macs']:,} MACs · {dense['params']:,} params",
+    ]
     marker = {"symbol": "diamond-open", "color": colour, "line": {"width": 2.5}}
-    return dense_marker(dense[axis.key], 100 * dense["val_accuracy"], text, marker)
+    return dense_marker(dense[axis.key], 100 * axis.accuracy(dense), "<br>".join(lines), marker)
 
 
-def _hover(point: Mapping[str, Any], good: bool) -> str:
+def _hover(point: Mapping[str, Any], axis: Axis, good: bool) -> str:
     lines = [
         f"<b>{escape(point['study'])}: {escape(point['point'])}</b>{' · on the front' if good else ''}",
         f"{escape(point['network'])}, {escape(point['input'])} · budget {100 * point['budget']:g} %",
         f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}",
+        *axis.told(point),
         f"{point['macs']:,} MACs · {point['params']:,} params",
     ]
     return "<br>".join(lines)

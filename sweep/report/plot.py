@@ -68,7 +68,7 @@ def _prepare(axes: Axes, view: View) -> None:
 
 def _dense(axes: Axes, view: View) -> list[Bbox]:
     """Draw the dense network; return what its label covers, in pixels."""
-    level = view.dense["val_accuracy"]
+    level = view.dense_accuracy
     axes.axhspan(*view.dense_confidence, color=_QUIET, alpha=0.09, linewidth=0, zorder=0.5)
     axes.axhline(level, color=_QUIET, linewidth=1.1, linestyle=(0, (5, 4)), zorder=2)
     axes.plot([1.0], [level], marker="D", markersize=8, color=_INK, markeredgecolor="white", zorder=7)

@@ -32,6 +32,25 @@ class Axis:
     name: str  # in a word or two
     title: str
     shown: Callable[[float], str]  # with its unit
+    precision: str | None = None  # of the file for the board that is measured; None if it is the network itself
+
+    def accuracy(self, record: Mapping[str, Any]) -> float:
+        """Validation accuracy of what is measured: of the very file where that is known, else of its network.
+
+        An INT8 file may be far worse than the network that it was made of, and its latency is worth nothing then.
+        """
+        return float(record.get(f"{self.precision}_val_accuracy", record["val_accuracy"]))
+
+    def told(self, record: Mapping[str, Any]) -> list[str]:
+        """What a point or a dense network measures on this axis, in lines; none where it is the network's MACs."""
+        if self.precision is None:
+            return []
+        accuracies = [
+            f"{name} {percent(record[key], 2)}"
+            for name, kind in (("validation", "val"), ("test", "test"))
+            if (key := f"{self.precision}_{kind}_accuracy") in record
+        ]
+        return [f"this file: {' · '.join(accuracies)}"] if accuracies else []
 
 
 def count(number: float) -> str:
@@ -61,15 +80,29 @@ AXES = (
         name="latency, float32",
         title="latency of one image, float32 under ONNX Runtime, one thread",
         shown=milliseconds,
+        precision="float32",
     ),
     Axis(
         key="int8_latency_ms",
         name="latency, INT8",
         title="latency of one image, INT8 under ONNX Runtime, one thread",
         shown=milliseconds,
+        precision="int8",
     ),
-    Axis(key="float32_bytes", name="size, float32", title="size of the float32 ONNX file", shown=megabytes),
-    Axis(key="int8_bytes", name="size, INT8", title="size of the INT8 ONNX file", shown=megabytes),
+    Axis(
+        key="float32_bytes",
+        name="size, float32",
+        title="size of the float32 ONNX file",
+        shown=megabytes,
+        precision="float32",
+    ),
+    Axis(
+        key="int8_bytes",
+        name="size, INT8",
+        title="size of the INT8 ONNX file",
+        shown=megabytes,
+        precision="int8",
+    ),
 )
 """All but the first are known of points whose files for the board were measured."""
 
@@ -84,7 +117,7 @@ class View:
     dense: Mapping[str, Any]
     points: tuple[Mapping[str, Any], ...]
     shares: NDArray[np.float64]  # of the dense network's cost, (N,)
-    accuracies: NDArray[np.float64]  # on the validation images, (N,)
+    accuracies: NDArray[np.float64]  # on the validation images, of what is measured, (N,)
     front: NDArray[np.intp]  # which points are on the front, cheap ones first
     budgets: tuple[float, ...]  # of all points of the study, rising, so that one has the same colour on every axis
     floor: float  # lowest accuracy the axis shows
@@ -97,16 +130,21 @@ class View:
         return f"{self.axis.title}, share of the dense network's {dense} (log scale)"
 
     @property
+    def dense_accuracy(self) -> float:
+        """The dense network's accuracy, of its file if files are measured."""
+        return self.axis.accuracy(self.dense)
+
+    @property
     def dense_confidence(self) -> tuple[float, float]:
         """Between which accuracies that of the dense network lies with a confidence of 95 %."""
-        return confidence(self.dense["val_accuracy"], self.dense["val_images"])
+        return confidence(self.dense_accuracy, self.dense["val_images"])
 
     @property
     def dense_label(self) -> str:
         """The dense network's accuracy in words, and how sure it is."""
         low, high = self.dense_confidence
         sure = f"95 % confidence: {100 * low:.1f} to {percent(high)}"
-        return f"dense network, {percent(self.dense['val_accuracy'])} ({sure})"
+        return f"dense network, {percent(self.dense_accuracy)} ({sure})"
 
     @property
     def note(self) -> str:
@@ -180,7 +218,7 @@ def axes_of(front: Mapping[str, Any]) -> list[Axis]:
 def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
     """Return the content of front.json, ready to be drawn; of the points, those whose cost on this axis is known."""
     dense, points = front["dense"], tuple(point for point in front["points"] if axis.key in point)
-    accuracies = np.array([point["val_accuracy"] for point in points], dtype=np.float64)
+    accuracies = np.array([axis.accuracy(point) for point in points], dtype=np.float64)
     if axis is MACS:
         shares = np.array([point["macs_ratio"] for point in points], dtype=np.float64)
         best = np.flatnonzero([point["on_front"] for point in points])
@@ -188,7 +226,7 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
         shares = np.array([point[axis.key] / dense[axis.key] for point in points], dtype=np.float64)
         best = np.flatnonzero(on_front(shares, accuracies))
     best = best[np.argsort(shares[best], kind="stable")]
-    floor, top = accuracy_range(accuracies, accuracies[best], [dense["val_accuracy"]])
+    floor, top = accuracy_range(accuracies, accuracies[best], [axis.accuracy(dense)])
     named = {**dense, **(points[0] if points else {}), **front}
     parts = (dataset_title(named.get("dataset")), named.get("network"))
     study = [f"study {named['study']}"] if named.get("study") else []

@@ -44,7 +44,7 @@ def figure(view: View) -> go.Figure:
     for budget in view.drawn_budgets:
         drawn.add_trace(_points(view, budget))
     drawn.add_trace(_dense(view))
-    level = 100 * view.dense["val_accuracy"]
+    level = 100 * view.dense_accuracy
     low, high = view.dense_confidence
     drawn.add_hrect(y0=100 * low, y1=100 * high, fillcolor=QUIET, opacity=0.09, line_width=0, layer="below")
     drawn.add_hline(y=level, line={"color": QUIET, "width": 1.4, "dash": "dash"}, layer="below")
@@ -90,7 +90,7 @@ def _points(view: View, budget: float) -> go.Scatter:
     return markers(
         view.shares[chosen],
         100 * view.accuracies[chosen],
-        [_hover(view.points[index], index in on_front) for index in chosen],
+        [_hover(view, index, index in on_front) for index in chosen],
         [index in on_front for index in chosen],
         name=f"budget {100 * budget:g} %",
         colour=view.colour(budget),
@@ -101,20 +101,24 @@ def _points(view: View, budget: float) -> go.Scatter:
 def _dense(view: View) -> go.Scatter:
     """Return the dense network as a point."""
     dense = view.dense
-    text = (
-        f"<b>dense network</b><br>validation {percent(dense['val_accuracy'], 2)}"
-        f"<br>test {percent(dense['test_accuracy'], 2)}<br>{dense['macs']:,} MACs<br>{dense['params']:,} params"
-    )
+    lines = [
+        "<b>dense network</b>",
+        f"validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}",
+        *view.axis.told(dense),
+        f"{dense['macs']:,} MACs · {dense['params']:,} params",
+    ]
     marker = {"symbol": "diamond", "color": INK, "line": {"color": "white", "width": 1.5}}
-    return dense_marker(1.0, 100 * dense["val_accuracy"], text, marker)
+    return dense_marker(1.0, 100 * view.dense_accuracy, "<br>".join(lines), marker)
 
 
-def _hover(point: Mapping[str, Any], on_front: bool) -> str:
+def _hover(view: View, index: int, on_front: bool) -> str:
+    point = view.points[index]
     lines = [
         f"<b>{escape(str(point['point']))}</b>{' · on the front' if on_front else ''}",
         f"trial {escape(str(point['trial']))} · budget {100 * point['budget']:g} %",
         f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}"
         f", {percent(point['worst_class_test_accuracy'])} in its worst class",
+        *view.axis.told(point),
         f"{point['macs']:,} MACs · {percent(point['macs_ratio'], 2)} of dense",
         f"{point['params']:,} params",
         escape(widths_summary(point["widths"])),
