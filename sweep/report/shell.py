@@ -29,7 +29,7 @@ body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: 
 h1 {{ font-size: 22px; margin: 0; }}
 h2 {{ font-size: 18px; margin: 36px 0 0; }}
 p {{ margin: 4px 0 8px; color: #5b6470; }}
-.chart {{ height: 540px; }}
+.chart > div {{ height: 540px; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
@@ -50,7 +50,6 @@ nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 </head>
 <body>
 <h1>{title}</h1>
-<p>{subtitle}</p>
 <nav aria-label="cost">{buttons}</nav>
 {charts}
 <script>{script}</script>
@@ -71,6 +70,9 @@ for (const button of document.querySelectorAll("nav button")) button.onclick = (
     chart.hidden = chart.dataset.axis !== button.dataset.axis;
     if (!chart.hidden) Plotly.Plots.resize(chart.querySelector(".plotly-graph-div"));
   }
+  for (const row of document.querySelectorAll("tr[data-axes]")) {
+    row.hidden = !row.dataset.axes.split(" ").includes(button.dataset.axis);
+  }
 };
 """
 
@@ -81,13 +83,13 @@ class Chart:
 
     key: str  # an axis's
     name: str  # on its button
+    subtitle: str  # above it, as text
     figure: go.Figure
 
 
 def render(
     *,
     title: str,
-    subtitle: str,
     charts: Sequence[Chart],
     head: Iterable[str],
     rows: Iterable[str],
@@ -99,17 +101,15 @@ def render(
 
     Args:
         title: As text.
-        subtitle: As text.
         charts: The first is shown first.
         head: The table's, as text.
-        rows: The table's, as HTML.
+        rows: The table's, as HTML; see `row`.
         note: As text.
         more: What follows, as HTML.
         told: Whether the table's last column is words.
     """
     return _PAGE.format(
         title=escape(title),
-        subtitle=escape(subtitle),
         font=_FONT,
         plotly=get_plotlyjs(),
         buttons="".join(
@@ -131,9 +131,16 @@ def dot(colour: str) -> str:
     return f'<span class="dot" style="background:{colour}"></span>'
 
 
-def row(cells: Iterable[str]) -> str:
-    """Return a row of the table, as HTML; so are the cells."""
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+def row(cells: Iterable[str], charts: Sequence[str], *, first: str) -> str:
+    """Return a row of the table, as HTML.
+
+    Args:
+        cells: As HTML.
+        charts: Keys of those that it is shown with.
+        first: Key of the chart that is shown first.
+    """
+    hidden = "" if first in charts else " hidden"
+    return f'<tr data-axes="{" ".join(charts)}"{hidden}>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def label(drawn: go.Figure, x: float, y: float, text: str) -> None:
@@ -229,6 +236,7 @@ def lay_out(
     ticks: Sequence[tuple[float, str]],
     cost_title: str,
     accuracies: tuple[float, float],
+    accuracy_title: str,
 ) -> None:
     """Set axes, legend and fonts.
 
@@ -238,6 +246,7 @@ def lay_out(
         ticks: What is marked on it, and how.
         cost_title: What it shows.
         accuracies: Ends of the other axis, in 0..1.
+        accuracy_title: What that shows.
     """
     axis = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"color": QUIET}, "linecolor": "#9aa3ad"}
     drawn.update_layout(
@@ -266,7 +275,7 @@ def lay_out(
             **axis,
             "range": [100 * end for end in accuracies],
             "ticksuffix": " %",
-            "title": {"text": "validation accuracy", "font": {"size": 14}},
+            "title": {"text": accuracy_title, "font": {"size": 14}},
         },
     )
 
@@ -278,4 +287,5 @@ def _drawn(chart: Chart, *, hidden: bool) -> str:
         div_id=f"front-{chart.key}",
         config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
     )
-    return f'<div class="chart" data-axis="{chart.key}"{" hidden" if hidden else ""}>{drawn}</div>'
+    shown = " hidden" if hidden else ""
+    return f'<div class="chart" data-axis="{chart.key}"{shown}>\n<p>{escape(chart.subtitle)}</p>\n{drawn}</div>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,16 +41,28 @@ class Axis:
         """
         return float(record.get(f"{self.precision}_val_accuracy", record["val_accuracy"]))
 
-    def told(self, record: Mapping[str, Any]) -> list[str]:
-        """What a point or a dense network measures on this axis, in lines; none where it is the network's MACs."""
+    def known(self, record: Mapping[str, Any]) -> bool:
+        """Whether the accuracy of the very file is known."""
+        return f"{self.precision}_val_accuracy" in record
+
+    def told(self, record: Mapping[str, Any], dense: Mapping[str, Any] | None = None) -> list[str]:
+        """What a point or a dense network measures on this axis, in lines; none on that of MACs, which all have.
+
+        Args:
+            record: Its record.
+            dense: That of the dense network, if a share of it is to be told.
+        """
         if self.precision is None:
             return []
+        cost = f"{self.name}: {self.shown(record[self.key])}"
+        if dense is not None:
+            cost += f" · {percent(record[self.key] / dense[self.key], 2)} of dense"
         accuracies = [
             f"{name} {percent(record[key], 2)}"
             for name, kind in (("validation", "val"), ("test", "test"))
             if (key := f"{self.precision}_{kind}_accuracy") in record
         ]
-        return [f"this file: {' · '.join(accuracies)}"] if accuracies else []
+        return [cost, *([f"this file: {' · '.join(accuracies)}"] if accuracies else [])]
 
 
 def count(number: float) -> str:
@@ -128,6 +140,11 @@ class View:
         """What the cost axis shows."""
         dense = self.axis.shown(self.dense[self.axis.key])
         return f"{self.axis.title}, share of the dense network's {dense} (log scale)"
+
+    @property
+    def accuracy_title(self) -> str:
+        """What the accuracy axis shows."""
+        return accuracy_title(self.axis, self.points)
 
     @property
     def dense_accuracy(self) -> float:
@@ -230,11 +247,12 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
     named = {**dense, **(points[0] if points else {}), **front}
     parts = (dataset_title(named.get("dataset")), named.get("network"))
     study = [f"study {named['study']}"] if named.get("study") else []
-    counts = f"{len(points)} point{'s' * (len(points) != 1)}, {len(best)} on the front" if points else "no point yet"
     return View(
         axis=axis,
         title="Accuracy over cost" + "".join(f" · {part}" for part in parts if part),
-        subtitle=" · ".join([*study, counts, f"{dense['val_images']} validation images"]),
+        subtitle=" · ".join(
+            [*study, counts(len(points), len(front["points"]), len(best)), f"{dense['val_images']} validation images"]
+        ),
         dense=dense,
         points=points,
         shares=shares,
@@ -244,6 +262,19 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
         floor=floor,
         top=top,
     )
+
+
+def counts(drawn: int, there: int, best: int) -> str:
+    """Return how many points a chart shows, and how many of them are on its front."""
+    if not there:
+        return "no point yet"
+    many = f"{there} point{'s' * (there != 1)}"
+    return f"{many if drawn == there else f'{drawn} of {many} measured'}, {best} on the front"
+
+
+def accuracy_title(axis: Axis, points: Iterable[Mapping[str, Any]]) -> str:
+    """Return whose accuracy these points are drawn at."""
+    return "validation accuracy" + (" of the file" if any(map(axis.known, points)) else "")
 
 
 def stairs_of(
@@ -285,21 +316,27 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-BOARD_COLUMNS = ("float32", "latency", "INT8", "latency", "INT8 test")
-"""Heads of `board_cells`."""
+_BOARD: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "float32 size": ("float32_bytes", megabytes),
+    "float32 latency": ("float32_latency_ms", milliseconds),
+    "INT8 size": ("int8_bytes", megabytes),
+    "INT8 latency": ("int8_latency_ms", milliseconds),
+    "INT8 validation": ("int8_val_accuracy", lambda share: percent(share, 2)),
+    "INT8 test": ("int8_test_accuracy", lambda share: percent(share, 2)),
+}
+"""What files for the board measure: its key in records, and its form, by head of a table's column."""
 
 
-def board_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+def board_columns(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the heads of what the files for the board of any of these records measure."""
+    known = {key for record in records for key in record}
+    return tuple(head for head, (key, _) in _BOARD.items() if key in known)
+
+
+def board_cells(record: Mapping[str, Any], heads: Iterable[str]) -> tuple[str, ...]:
     """Return what a point's files for the board measure; empty cells where they were not made."""
-    if "int8_bytes" not in record:
-        return ("",) * len(BOARD_COLUMNS)
-    return (
-        megabytes(record["float32_bytes"]),
-        milliseconds(record["float32_latency_ms"]),
-        megabytes(record["int8_bytes"]),
-        milliseconds(record["int8_latency_ms"]),
-        percent(record["int8_test_accuracy"], 2),
-    )
+    measures = (_BOARD[head] for head in heads)
+    return tuple(shown(record[key]) if key in record else "" for key, shown in measures)
 
 
 def widths_summary(widths: Mapping[str, int], most: int = 4) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import log10
 from typing import Any
@@ -11,28 +11,39 @@ import plotly.graph_objects as go
 
 from sweep.report.classes import class_section
 from sweep.report.shell import INK, QUIET, Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
-from sweep.report.view import BOARD_COLUMNS, View, axes_of, board_cells, count, look, percent, widths_summary
+from sweep.report.view import MACS, View, axes_of, board_cells, board_columns, count, look, percent, widths_summary
 
 _HEAD = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
-_NOTE = "The table holds the dense network and the front. "
+_NOTE = "The table holds the dense network and the front that is drawn. "
 _BOARD = """ Files for the board have a fixed batch of 1; their latency is the median of many runs on one thread of
 the machine that ran the study, and their test accuracy that of the very file."""
+_LACKING = """ Such files were made of {measured} of the {there} points, by default of those on the front by MACs, so a
+front by latency or size may lack some; --board all makes them of all."""
 
 
 def page(front: Mapping[str, Any]) -> str:
     """Return the front, the content of front.json, as a complete HTML page."""
     views = [look(front, axis) for axis in axes_of(front)]
-    measured = len(views) > 1
+    heads = board_columns([front["dense"], *front["points"]]) if len(views) > 1 else ()
     return render(
         title=views[0].title,
-        subtitle=views[0].subtitle,
-        charts=[Chart(key=view.axis.key, name=view.axis.name, figure=figure(view)) for view in views],
-        head=[*_HEAD, *(BOARD_COLUMNS if measured else ()), "widths"],
-        rows=_rows(views[0], measured=measured),
-        note=_NOTE + views[0].note + (_BOARD if measured else ""),
+        charts=[
+            Chart(key=view.axis.key, name=view.axis.name, subtitle=view.subtitle, figure=figure(view)) for view in views
+        ],
+        head=[*_HEAD, *heads, "widths"],
+        rows=_rows(views, heads),
+        note=_NOTE + views[0].note + (_board_note(views) if heads else ""),
         more=class_section(views[0]),
         told=True,
     )
+
+
+def _board_note(views: Sequence[View]) -> str:
+    """Return what to know of files for the board."""
+    there, measured = len(views[0].points), min(len(view.points) for view in views)
+    if measured == there:
+        return _BOARD
+    return _BOARD + _LACKING.format(measured=measured, there=there)
 
 
 def figure(view: View) -> go.Figure:
@@ -79,6 +90,7 @@ def figure(view: View) -> go.Figure:
         ticks=[(tick, f"{100 * tick:g} %") for tick in view.cost_ticks],
         cost_title=view.cost_title,
         accuracies=(view.floor, view.top),
+        accuracy_title=view.accuracy_title,
     )
     return drawn
 
@@ -118,7 +130,7 @@ def _hover(view: View, index: int, on_front: bool) -> str:
         f"trial {escape(str(point['trial']))} · budget {100 * point['budget']:g} %",
         f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}"
         f", {percent(point['worst_class_test_accuracy'])} in its worst class",
-        *view.axis.told(point),
+        *view.axis.told(point, view.dense),
         f"{point['macs']:,} MACs · {percent(point['macs_ratio'], 2)} of dense",
         f"{point['params']:,} params",
         escape(widths_summary(point["widths"])),
@@ -142,29 +154,34 @@ def _labelled(view: View) -> list[int]:
     return chosen
 
 
-def _rows(view: View, *, measured: bool) -> list[str]:
-    """Return the rows of the table: dense, then the front from dear to cheap."""
-    rows = [_row("dense", "", 1.0, view.dense, "", measured=measured)]
-    for index in view.front[::-1]:
-        point = view.points[index]
+def _rows(views: Sequence[View], heads: Sequence[str]) -> list[str]:
+    """Return the rows of the table: dense, then what is on the front of any chart, from dear to cheap."""
+    everywhere, view = [view.axis.key for view in views], views[0]
+    rows = [row(_cells("dense", "", 1.0, view.dense, "", heads), everywhere, first=MACS.key)]
+    fronts = {each.axis.key: {each.points[index]["point"] for index in each.front} for each in views}
+    for point in sorted(view.points, key=lambda point: float(point["macs_ratio"]), reverse=True):
+        charts = [key for key, best in fronts.items() if point["point"] in best]
+        if not charts:
+            continue
         budget = float(point["budget"])
         name = dot(view.colour(budget)) + escape(str(point["point"]))
         widths = escape(widths_summary(point["widths"]))
-        rows.append(_row(name, f"{100 * budget:g} %", point["macs_ratio"], point, widths, measured=measured))
+        cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, widths, heads)
+        rows.append(row(cells, charts, first=MACS.key))
     return rows
 
 
-def _row(name: str, budget: str, share: float, record: Mapping[str, Any], widths: str, *, measured: bool) -> str:
-    return row(
-        [
-            name,
-            budget,
-            percent(share),
-            count(record["macs"]),
-            count(record["params"]),
-            percent(record["val_accuracy"], 2),
-            percent(record["test_accuracy"], 2),
-            *(board_cells(record) if measured else ()),
-            widths,
-        ]
-    )
+def _cells(
+    name: str, budget: str, share: float, record: Mapping[str, Any], widths: str, heads: Sequence[str]
+) -> list[str]:
+    return [
+        name,
+        budget,
+        percent(share),
+        count(record["macs"]),
+        count(record["params"]),
+        percent(record["val_accuracy"], 2),
+        percent(record["test_accuracy"], 2),
+        *board_cells(record, heads),
+        widths,
+    ]

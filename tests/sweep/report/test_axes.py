@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from sweep.across import front_across
 from sweep.report import across as data_set
 from sweep.report import web
+from sweep.report.text import markdown
 from sweep.report.view import AXES, look
 from tests.sweep.fronts_of_studies import LARGE, study_front
 from tests.sweep.report.fronts import front_of, on_board
+from tests.sweep.report.test_report import beside_plotly
 
 BY_KEY = {axis.key: axis for axis in AXES}
 
@@ -60,3 +64,75 @@ def test_the_front_of_a_data_set_goes_by_the_accuracy_of_the_files():
     front["points"][-1]["int8_val_accuracy"] = 0.31
     drawn = data_set.figure(front, BY_KEY["int8_bytes"])
     assert max(next(trace for trace in drawn.data if trace.name == "front").y) == 94.0
+
+
+def data_set_measured():
+    front = front_across([LARGE, study_front("small", 400, {0.5: 0.94}), study_front("bare", 300, {0.5: 0.8})], {})
+    for record in (*front["points"], *(study["dense"] for study in front["studies"])):
+        if record.get("study", record["network"]) != "bare":
+            record |= {"int8_bytes": 1e9 / record["macs"], "int8_latency_ms": record["macs"] / 100}
+    return front
+
+
+def test_pointing_at_a_point_or_a_dense_network_tells_its_cost_on_the_axis():
+    for axis in AXES[1:]:
+        view = look(measured(), axis)
+        texts = hovers(web.figure(view))
+        assert len(texts) == 3
+        for record, place in zip((*view.points, view.dense), (*view.shares, 1.0), strict=True):
+            (text,) = (text for (x, _), text in texts.items() if x == place)
+            assert f"{axis.name}: {axis.shown(record[axis.key])}" in text
+    for axis in (BY_KEY["int8_latency_ms"], BY_KEY["int8_bytes"]):
+        texts = hovers(data_set.figure(data_set_measured(), axis))
+        assert len(texts) == 6
+        for (cost, _), text in texts.items():
+            assert f"{axis.name}: {axis.shown(cost)}" in text
+
+
+def shown_rows(text, key):
+    """Cells of the rows of a page's first table that are shown with a chart."""
+    body = text[text.index("<tbody>") : text.index("</tbody>")]
+    rows = re.findall(r'<tr data-axes="([^"]*)"( hidden)?>(.*?)</tr>', body)
+    assert all(bool(hidden) == ("macs" not in axes.split()) for axes, hidden, _ in rows), "MACs are shown first"
+    return [re.findall("<td>(.*?)</td>", cells) for axes, _, cells in rows if key in axes.split()]
+
+
+def test_each_chart_of_a_study_counts_and_lists_what_is_drawn_there():
+    front = measured()
+    front["points"].append({**front_of([(0.1, 0.8, 0.1)])["points"][0], "point": "t002-x"})  # without files
+    text = beside_plotly(web.page(front))
+    subtitles = re.findall(r'data-axis="(\w+)"(?: hidden)?>\s*<p>(.*?)</p>', text)
+    assert [key for key, _ in subtitles] == list(BY_KEY)
+    for key, subtitle in subtitles:
+        view = look(front, BY_KEY[key])
+        assert "study night" in subtitle
+        assert "105 validation images" in subtitle
+        assert ("3 points, " if key == "macs" else "2 of 3 points measured, ") in subtitle
+        assert f"{len(view.front)} on the front" in subtitle
+        named = [cells[0].partition("</span>")[2] or cells[0] for cells in shown_rows(text, key)]
+        assert sorted(named) == sorted(["dense", *(view.points[index]["point"] for index in view.front)])
+    assert "Such files were made of 2 of the 3 points" in text
+    assert "Such files" not in beside_plotly(web.page(measured())), "all were measured"
+
+
+def test_each_chart_of_a_data_set_counts_and_lists_what_is_drawn_there():
+    text = beside_plotly(data_set.page(data_set_measured()))
+    subtitles = dict(re.findall(r'data-axis="(\w+)"(?: hidden)?>\s*<p>(.*?)</p>', text))
+    assert subtitles == {
+        "macs": "3 studies, 5 points, 3 on the front · 105 validation images",
+        "int8_latency_ms": "3 studies, 4 of 5 points measured, 3 on the front · 105 validation images",
+        "int8_bytes": "3 studies, 4 of 5 points measured, 1 on the front · 105 validation images",
+    }
+    rows = {key: [cells[3] for cells in shown_rows(text, key)] for key in subtitles}
+    assert rows["macs"] == ["dense"] * 3 + ["t000-50pct", "t000-50pct", "t000-10pct"]
+    assert rows["int8_bytes"] == ["dense"] * 2 + ["t000-50pct"]
+    assert "2.00 MB" in shown_rows(text, "int8_bytes")[-1], "what it goes by is in the table"
+
+
+def test_no_two_columns_of_a_table_have_one_head():
+    for text in (beside_plotly(web.page(measured())), beside_plotly(data_set.page(data_set_measured()))):
+        heads = re.findall("<th>(.*?)</th>", text[: text.index("</thead>")])
+        assert len(set(heads)) == len(heads)
+        assert {"INT8 size", "INT8 latency"} < set(heads)
+    line = next(line for line in markdown(measured()).splitlines() if "budget" in line)
+    assert {"float32 size", "float32 latency", "INT8 validation", "INT8 test"} < set(line.strip("| ").split(" | "))
