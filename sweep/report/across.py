@@ -29,6 +29,7 @@ from sweep.report.view import (
     count,
     counts,
     dataset_title,
+    measured_on,
     percent,
     stairs_of,
 )
@@ -44,22 +45,29 @@ _NOTE = """The table holds the dense networks, and the front that is drawn: poin
 studies beats. Of each study it was taken from the points of its own front by MACs, and those with files for the board.
 All were measured on the same images. Validation accuracy chooses; test accuracy is measured once a point and only
 reported."""
-_BOARD = " A latency is that of the machine that ran the study; only those of one machine can be compared."
+_BOARD = " Latencies are the median of many runs on {machine}; only those of one machine can be compared."
 
 
 def page(across: Across) -> str:
     """Return the front as a complete HTML page."""
     axes = _axes(across)
-    heads = board_columns(_records(across, axes)) if len(axes) > 1 else ()
+    everything = [*(study["dense"] for study in across["studies"]), *across["points"]]
+    heads = board_columns(everything) if len(axes) > 1 else ()
     return render(
         title=_title(across),
         charts=[
-            Chart(key=axis.key, name=axis.name, subtitle=_subtitle(across, axis), figure=figure(across, axis))
+            Chart(
+                key=axis.key,
+                name=axis.name,
+                subtitle=_subtitle(across, axis),
+                warning=axis.warning(everything),
+                figure=figure(across, axis),
+            )
             for axis in axes
         ],
         head=[*_COLUMNS, *heads],
         rows=_page_rows(across, axes, heads),
-        note=_NOTE + (_BOARD if len(axes) > 1 else ""),
+        note=_NOTE + (_BOARD.format(machine=measured_on(everything)) if heads else ""),
         more="".join(f"<p>Not compared: {escape(text)}</p>\n" for text in not_compared(across["left_out"])),
     )
 
@@ -147,7 +155,7 @@ def _dense(study: Mapping[str, Any], axis: Axis, colour: str) -> go.Scatter:
         "<b>dense network</b>",
         f"{escape(study['study'])} · {escape(dense['network'])}, {escape(study['input'])}",
         f"validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}",
-        *axis.told(dense),
+        *map(escape, axis.told(dense)),
         f"{dense['macs']:,} MACs · {dense['params']:,} params",
     ]
     marker = {"symbol": "diamond-open", "color": colour, "line": {"width": 2.5}}
@@ -159,7 +167,7 @@ def _hover(point: Mapping[str, Any], axis: Axis, good: bool) -> str:
         f"<b>{escape(point['study'])}: {escape(point['point'])}</b>{' · on the front' if good else ''}",
         f"{escape(point['network'])}, {escape(point['input'])} · budget {100 * point['budget']:g} %",
         f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}",
-        *axis.told(point),
+        *map(escape, axis.told(point)),
         f"{point['macs']:,} MACs · {point['params']:,} params",
     ]
     return "<br>".join(lines)

@@ -29,6 +29,7 @@ body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: 
 h1 {{ font-size: 22px; margin: 0; }}
 h2 {{ font-size: 18px; margin: 36px 0 0; }}
 p {{ margin: 4px 0 8px; color: #5b6470; }}
+.warning {{ color: #a03c00; }}
 .chart > div {{ height: 540px; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }}
@@ -85,6 +86,7 @@ class Chart:
     name: str  # on its button
     subtitle: str  # above it, as text
     figure: go.Figure
+    warning: str = ""  # between the two, as text
 
 
 def render(
@@ -288,4 +290,7 @@ def _drawn(chart: Chart, *, hidden: bool) -> str:
         config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
     )
     shown = " hidden" if hidden else ""
-    return f'<div class="chart" data-axis="{chart.key}"{shown}>\n<p>{escape(chart.subtitle)}</p>\n{drawn}</div>'
+    texts = f"<p>{escape(chart.subtitle)}</p>\n"
+    if chart.warning:
+        texts += f'<p class="warning">{escape(chart.warning)}</p>\n'
+    return f'<div class="chart" data-axis="{chart.key}"{shown}>\n{texts}{drawn}</div>'

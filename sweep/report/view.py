@@ -62,7 +62,23 @@ class Axis:
             for name, kind in (("validation", "val"), ("test", "test"))
             if (key := f"{self.precision}_{kind}_accuracy") in record
         ]
-        return [cost, *([f"this file: {' · '.join(accuracies)}"] if accuracies else [])]
+        lines = [cost, *([f"this file: {' · '.join(accuracies)}"] if accuracies else [])]
+        return lines + [f"measured on {machine}" for machine in self.machines([record])]
+
+    def machines(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
+        """The machines that these records' latencies are of, in order; none on any other axis."""
+        those = [each for each in records if self.key in each and self.key.endswith("latency_ms")]
+        return sorted({str(each.get("board_machine") or "an unnamed machine") for each in those})
+
+    def warning(self, records: Iterable[Mapping[str, Any]]) -> str:
+        """What keeps these records from being compared on this axis, in a sentence; mostly nothing."""
+        several = self.machines(records)
+        if len(several) < 2:
+            return ""
+        return (
+            f"These latencies were measured on several machines, so they make no front: {'; '.join(several)}. "
+            "python -m nasprune.shipping measures a point again, on another."
+        )
 
 
 def count(number: float) -> str:
@@ -337,6 +353,13 @@ def board_cells(record: Mapping[str, Any], heads: Iterable[str]) -> tuple[str, .
     """Return what a point's files for the board measure; empty cells where they were not made."""
     measures = (_BOARD[head] for head in heads)
     return tuple(shown(record[key]) if key in record else "" for key, shown in measures)
+
+
+def measured_on(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return what the latencies of these records are of, in words."""
+    known = list(records)
+    those = sorted({machine for axis in AXES for machine in axis.machines(known)})
+    return f"one thread of {those[0]}" if len(those) == 1 else f"one thread of several machines: {'; '.join(those)}"
 
 
 def widths_summary(widths: Mapping[str, int], most: int = 4) -> str:

@@ -11,12 +11,23 @@ import plotly.graph_objects as go
 
 from sweep.report.classes import class_section
 from sweep.report.shell import INK, QUIET, Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
-from sweep.report.view import MACS, View, axes_of, board_cells, board_columns, count, look, percent, widths_summary
+from sweep.report.view import (
+    MACS,
+    View,
+    axes_of,
+    board_cells,
+    board_columns,
+    count,
+    look,
+    measured_on,
+    percent,
+    widths_summary,
+)
 
 _HEAD = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _NOTE = "The table holds the dense network and the front that is drawn. "
-_BOARD = """ Files for the board have a fixed batch of 1; their latency is the median of many runs on one thread of
-the machine that ran the study, and their test accuracy that of the very file."""
+_BOARD = """ Files for the board have a fixed batch of 1; their accuracy is that of the very file, and their latency the
+median of many runs on {machine}."""
 _LACKING = """ Such files were made of {measured} of the {there} points, by default of those on the front by MACs, so a
 front by latency or size may lack some; --board all makes them of all."""
 
@@ -28,7 +39,14 @@ def page(front: Mapping[str, Any]) -> str:
     return render(
         title=views[0].title,
         charts=[
-            Chart(key=view.axis.key, name=view.axis.name, subtitle=view.subtitle, figure=figure(view)) for view in views
+            Chart(
+                key=view.axis.key,
+                name=view.axis.name,
+                subtitle=view.subtitle,
+                warning=view.axis.warning([view.dense, *view.points]),
+                figure=figure(view),
+            )
+            for view in views
         ],
         head=[*_HEAD, *heads, "widths"],
         rows=_rows(views, heads),
@@ -41,9 +59,8 @@ def page(front: Mapping[str, Any]) -> str:
 def _board_note(views: Sequence[View]) -> str:
     """Return what to know of files for the board."""
     there, measured = len(views[0].points), min(len(view.points) for view in views)
-    if measured == there:
-        return _BOARD
-    return _BOARD + _LACKING.format(measured=measured, there=there)
+    note = _BOARD.format(machine=measured_on([views[0].dense, *views[0].points]))
+    return note if measured == there else note + _LACKING.format(measured=measured, there=there)
 
 
 def figure(view: View) -> go.Figure:
@@ -116,7 +133,7 @@ def _dense(view: View) -> go.Scatter:
     lines = [
         "<b>dense network</b>",
         f"validation {percent(dense['val_accuracy'], 2)} · test {percent(dense['test_accuracy'], 2)}",
-        *view.axis.told(dense),
+        *map(escape, view.axis.told(dense)),
         f"{dense['macs']:,} MACs · {dense['params']:,} params",
     ]
     marker = {"symbol": "diamond", "color": INK, "line": {"color": "white", "width": 1.5}}
@@ -130,7 +147,7 @@ def _hover(view: View, index: int, on_front: bool) -> str:
         f"trial {escape(str(point['trial']))} · budget {100 * point['budget']:g} %",
         f"validation {percent(point['val_accuracy'], 2)} · test {percent(point['test_accuracy'], 2)}"
         f", {percent(point['worst_class_test_accuracy'])} in its worst class",
-        *view.axis.told(point, view.dense),
+        *map(escape, view.axis.told(point, view.dense)),
         f"{point['macs']:,} MACs · {percent(point['macs_ratio'], 2)} of dense",
         f"{point['params']:,} params",
         escape(widths_summary(point["widths"])),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import escape
+
+import pytest
 
 from sweep.across import front_across
 from sweep.report import across as data_set
@@ -136,3 +139,22 @@ def test_no_two_columns_of_a_table_have_one_head():
         assert {"INT8 size", "INT8 latency"} < set(heads)
     line = next(line for line in markdown(measured()).splitlines() if "budget" in line)
     assert {"float32 size", "float32 latency", "INT8 validation", "INT8 test"} < set(line.strip("| ").split(" | "))
+
+
+@pytest.mark.parametrize("machines", [("Atom & Co",), ("Atom & Co", "Xeon <2>")], ids=["one", "two"])
+def test_machines_are_named_and_several_are_warned_of_where_latencies_are_drawn(machines):
+    front, of_set = measured(), data_set_measured()
+    records = [front["dense"], *front["points"], *(study["dense"] for study in of_set["studies"]), *of_set["points"]]
+    for record in records:
+        record["board_machine"] = machines[0]
+    for shown in (front, of_set):
+        shown["points"][0]["board_machine"] = machines[-1]
+    for text in (beside_plotly(web.page(front)), beside_plotly(data_set.page(of_set))):
+        note = text[text.rindex("<p>The table holds") :]
+        assert all(escape(machine) in note for machine in machines)
+        warned = re.findall(r'data-axis="(\w+)"(?: hidden)?>\s*<p>[^<]*</p>\s*<p class="warning">([^<]*)</p>', text)
+        latencies = [key for key in BY_KEY if f'"{key}"' in text and key.endswith("latency_ms")]
+        assert [key for key, _ in warned] == (latencies if len(machines) > 1 else [])
+        assert all(escape(machine) in told for machine in machines for _, told in warned)
+    texts = hovers(web.figure(look(front, BY_KEY["int8_latency_ms"]))).values()
+    assert all(any(f"measured on {escape(machine)}" in text for text in texts) for machine in machines)
