@@ -18,7 +18,7 @@ _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _WIDEST = 0.05  # the cost axis always reaches from this share of the dense MACs to all of them
 _NARROWEST = 0.04  # the accuracy axis never spans less, lest noise look like a result
 _DEEPEST = 0.35  # a point of the front this far below the best need not be within the axes
-_WORTH = 1.05  # a point is labelled if the next one of the front costs at least 5 % more
+WORTH = 1.05  # a point is labelled if the next one of the front costs at least 5 % more
 
 # Dark blue over green to ochre: of steady lightness steps, so it can be read by the colour-blind and in grey.
 _SCALE = np.array([[46, 35, 108], [48, 92, 141], [32, 145, 140], [94, 186, 92], [214, 178, 42]], float)
@@ -185,7 +185,7 @@ class View:
         low, high = self.dense_confidence
         images = self.dense["val_images"]
         return (
-            f"Accuracy on {images} validation images chooses; one of them is {100 / images:.2g} points, and what lies "
+            f"Accuracy on {images} validation images chooses; one of them is {step(images)} points, and what lies "
             f"within the dense network's 95 % confidence, {100 * low:.1f} to {percent(high)}, may be as good as it. "
             "Test accuracy is measured once a point and only reported."
         )
@@ -226,7 +226,7 @@ class View:
         costs = self.shares[self.front]
         lasts = np.append(costs[1:], np.inf)[: len(costs)] / costs
         order = np.argsort(-lasts, kind="stable")
-        telling: list[int] = self.front[order[lasts[order] >= _WORTH]].tolist()
+        telling: list[int] = self.front[order[lasts[order] >= WORTH]].tolist()
         return [index for index in telling if not self.low[index]]
 
     @property
@@ -278,6 +278,11 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
         floor=floor,
         top=top,
     )
+
+
+def step(images: int) -> str:
+    """Return how many points of accuracy, in per cent, one of so many images is."""
+    return f"{100 / images:.3g}"
 
 
 def counts(drawn: int, there: int, best: int) -> str:
