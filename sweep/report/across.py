@@ -16,13 +16,13 @@ from rich.text import Text
 
 from sweep.across import not_compared
 from sweep.front import on_front
-from sweep.report.shell import Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
+from sweep.report.geometry import accuracy_range, cost_range, labelled, stairs_of
+from sweep.report.shell import QUIET, Chart, dense_marker, key, label, lay_out, markers, named, render, row, stairs
 from sweep.report.text import literal
 from sweep.report.view import (
     AXES,
     MACS,
     Axis,
-    accuracy_range,
     accuracy_title,
     board_cells,
     board_columns,
@@ -31,7 +31,6 @@ from sweep.report.view import (
     dataset_title,
     measured_on,
     percent,
-    stairs_of,
 )
 
 Across = Mapping[str, Any]
@@ -41,6 +40,7 @@ _COLUMNS = ("study", "network", "input", "point", "MACs", "params", "validation"
 # Okabe and Ito's colours, which the colour-blind tell apart; beyond them the form of the marker changes.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a5195")
 _FORMS = ("circle", "square", "triangle-up", "cross", "star")
+_MOST_TICKS = 5
 _NOTE = """The table holds the dense networks, and the front that is drawn: points that no other point of any of these
 studies beats. Of each study it was taken from the points of its own front by MACs, and those with files for the board.
 All were measured on the same images. Validation accuracy chooses; test accuracy is measured once a point and only
@@ -101,7 +101,7 @@ def figure(across: Across, axis: Axis) -> go.Figure:
     dense = [study for study in across["studies"] if axis.key in study["dense"]]
     dense_costs = [float(study["dense"][axis.key]) for study in dense]
     floor, top = accuracy_range(accuracies, accuracies[best], [axis.accuracy(study["dense"]) for study in dense])
-    low, high = min([*costs, *dense_costs]) * 0.7, max([*costs, *dense_costs]) * 1.4
+    low, high = cost_range(min([*costs, *dense_costs]), max([*costs, *dense_costs]) * 1.4)
     drawn, colours = go.Figure(), _colours(across)
     if len(best):
         x, y = stairs_of(costs[best], accuracies[best], floor=floor, end=max([0.0, *dense_costs]))
@@ -122,11 +122,10 @@ def figure(across: Across, axis: Axis) -> go.Figure:
         )
         if study in dense:
             drawn.add_trace(_dense(study, axis, colour))
-    shown: list[int] = []
-    for index in best[::-1]:  # the most accurate first; those too near to another to be read get no label
-        if all(abs(math.log(costs[index] / costs[other])) > 0.06 * math.log(high / low) for other in shown):
-            shown.append(index)
-            label(drawn, costs[index], 100 * accuracies[index], percent(accuracies[index]))
+    drawn.add_trace(key("dense networks", {"symbol": "diamond-open", "color": QUIET, "line": {"width": 2.5}}))
+    size = {"width": math.log(high / low), "height": top - floor}
+    for index in labelled(best[::-1], costs, accuracies, **size):  # the most accurate first
+        label(drawn, costs[index], 100 * accuracies[index], percent(accuracies[index]))
     lay_out(
         drawn,
         costs=(low, high),
@@ -188,7 +187,7 @@ def _page_rows(across: Across, axes: Sequence[Axis], heads: Sequence[str]) -> li
     rows = []
     for record in _records(across, axes):
         study, *others = _cells(record)
-        cells = [dot(colours[study][0]) + escape(study), *map(escape, [*others, *board_cells(record, heads)])]
+        cells = [named(study, colours[study][0]), *map(escape, [*others, *board_cells(record, heads)])]
         rows.append(row(cells, shown[record["study"], record["point"]], first=MACS.key))
     return rows
 
@@ -244,6 +243,10 @@ def _colours(across: Across) -> dict[str, tuple[str, str]]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten between two costs."""
+    """Return 1, 2 and 5 times powers of ten between two costs, or fewer where these have no room on a phone."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(ticks) <= _MOST_TICKS:
+            break
+    return ticks

@@ -40,7 +40,7 @@ def class_section(view: View) -> str:
         head="<th>class</th><th>images</th>"
         + "".join(f'<th title="{escape(name)}">{share}</th>' for share, name, _ in columns),
         rows="\n".join(
-            f"<tr><td>{escape(name)}</td><td>{results[name][0].images}</td>"
+            f'<tr><td title="{escape(name)}">{escape(name)}</td><td>{results[name][0].images}</td>'
             + "".join(_cell(name, result, lowest) for result in results[name])
             + "</tr>"
             for name in weakest_first

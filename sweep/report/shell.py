@@ -28,23 +28,28 @@ body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: 
   font: 15px/1.5 {font}; }}
 h1 {{ font-size: 22px; margin: 0; }}
 h2 {{ font-size: 18px; margin: 36px 0 0; }}
-p {{ margin: 4px 0 8px; color: #5b6470; }}
+p {{ margin: 8px 0; color: #5b6470; }}
 .warning {{ color: #a03c00; }}
-.chart > div {{ height: 540px; }}
+.figure {{ height: 540px; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
+th, td {{ padding: 6px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
 th {{ color: #5b6470; font-weight: 600; }}
-th:first-child, td:first-child {{ text-align: left; }}
-.told td:last-child, .told th:last-child {{ text-align: left; }}
-.told td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
+thead th {{ white-space: normal; vertical-align: bottom; }}
+tr > :first-child {{ text-align: left; position: sticky; left: 0; background: #fff; max-width: 260px; overflow: hidden;
+  text-overflow: ellipsis; }}
 table.classes {{ width: auto; }}
-.classes td, .classes th {{ padding: 3px 12px; }}
+.classes td, .classes th {{ padding: 3px 12px; white-space: nowrap; }}
 nav {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 12px 0 0; }}
 nav:has(> :only-child) {{ display: none; }}
 nav button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
   border-radius: 4px; padding: 3px 10px; cursor: pointer; }}
 nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
+@media (max-width: 640px) {{
+  body {{ padding: 16px 12px 32px; }}
+  tr > :first-child {{ max-width: 40vw; }}
+  .figure {{ height: 600px; }}
+}}
 .dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
 </style>
 <script>{plotly}</script>
@@ -54,7 +59,7 @@ nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 <nav aria-label="cost">{buttons}</nav>
 {charts}
 <script>{script}</script>
-<div class="wide"><table{told}>
+<div class="wide"><table>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {rows}
@@ -65,16 +70,22 @@ nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 """
 
 _SCRIPT = """
+const config = {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"]};
+const show = (chart) => {
+  const place = chart.querySelector(".figure"), {data, layout} = JSON.parse(chart.querySelector("script").textContent);
+  chart.hidden = false;  // before it is drawn: a legend has no size where nothing is shown
+  if (place.data) Plotly.Plots.resize(place); else Plotly.newPlot(place, data, layout, config);
+};
 for (const button of document.querySelectorAll("nav button")) button.onclick = () => {
   for (const other of document.querySelectorAll("nav button")) other.setAttribute("aria-pressed", other === button);
   for (const chart of document.querySelectorAll(".chart")) {
-    chart.hidden = chart.dataset.axis !== button.dataset.axis;
-    if (!chart.hidden) Plotly.Plots.resize(chart.querySelector(".plotly-graph-div"));
+    if (chart.dataset.axis === button.dataset.axis) show(chart); else chart.hidden = true;
   }
   for (const row of document.querySelectorAll("tr[data-axes]")) {
     row.hidden = !row.dataset.axes.split(" ").includes(button.dataset.axis);
   }
 };
+show(document.querySelector(".chart"));
 """
 
 
@@ -97,7 +108,6 @@ def render(
     rows: Iterable[str],
     note: str,
     more: str = "",
-    told: bool = False,
 ) -> str:
     """Return a complete page: charts, a table, a note below it.
 
@@ -108,7 +118,6 @@ def render(
         rows: The table's, as HTML; see `row`.
         note: As text.
         more: What follows, as HTML.
-        told: Whether the table's last column is words.
     """
     return _PAGE.format(
         title=escape(title),
@@ -120,7 +129,6 @@ def render(
         ),
         charts="\n".join(_drawn(chart, hidden=number > 0) for number, chart in enumerate(charts)),
         script=_SCRIPT,
-        told=' class="told"' if told else "",
         head="".join(f"<th>{escape(name)}</th>" for name in head),
         rows="\n".join(rows),
         note=escape(note),
@@ -128,9 +136,9 @@ def render(
     )
 
 
-def dot(colour: str) -> str:
-    """Return a dot that links a row of the table to what the chart shows in this colour, as HTML."""
-    return f'<span class="dot" style="background:{colour}"></span>'
+def named(name: str, colour: str) -> str:
+    """Return a name, cut where it has no room, after a dot in the colour that it has in the charts, as HTML."""
+    return f'<span class="dot" style="background:{colour}"></span><span title="{escape(name)}">{escape(name)}</span>'
 
 
 def row(cells: Iterable[str], charts: Sequence[str], *, first: str) -> str:
@@ -172,6 +180,7 @@ def markers(
     colour: str,
     form: str = "circle",
     small: int = 8,
+    named: bool = True,
 ) -> go.Scatter:
     """Return points at costs and accuracies in per cent; those of the front stand out.
 
@@ -184,12 +193,14 @@ def markers(
         colour: Of all of them.
         form: Of all of them.
         small: Pixels of those that are not on the front.
+        named: Whether the legend has them.
     """
     return go.Scatter(
         x=x,
         y=y,
         mode="markers",
         name=name,
+        showlegend=named,
         text=texts,
         hovertemplate="%{text}<extra></extra>",
         marker={
@@ -202,18 +213,23 @@ def markers(
     )
 
 
-def dense_marker(x: float, y: float, text: str, marker: Mapping[str, Any]) -> go.Scatter:
-    """Return a dense network as a point at a cost and an accuracy in per cent, which the legend leaves out."""
+def dense_marker(x: float, y: float, text: str, marker: Mapping[str, Any], *, name: str | None = None) -> go.Scatter:
+    """Return a dense network as a point at a cost and an accuracy in per cent, which the legend has if it is named."""
     return go.Scatter(
         x=[x],
         y=[y],
         mode="markers",
-        name="dense",
-        showlegend=False,
+        name=name or "dense",
+        showlegend=name is not None,
         text=[text],
         hovertemplate="%{text}<extra></extra>",
         marker={"size": 13, **marker},
     )
+
+
+def key(name: str, marker: Mapping[str, Any]) -> go.Scatter:
+    """Return what the legend says of dense networks that it does not name one by one."""
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker={"size": 13, **marker}, hoverinfo="skip")
 
 
 def stairs(x: NDArray[np.float64], y: NDArray[np.float64]) -> go.Scatter:
@@ -254,7 +270,9 @@ def lay_out(
     drawn.update_layout(
         template="none",
         font={"family": _FONT, "size": 14, "color": INK},
-        margin={"l": 74, "r": 20, "t": 44, "b": 70},
+        margin={"l": 70, "r": 36, "t": 44, "b": 66 + 18 * cost_title.count("<br>")},
+        # Beside the axes, where it covers neither points nor legend.
+        modebar={"orientation": "v", "bgcolor": "rgba(255,255,255,0)", "color": "#c3c8ce", "activecolor": QUIET},
         hoverlabel={"bgcolor": "white", "bordercolor": "#9aa3ad", "font": {"color": INK}, "align": "left"},
         legend={
             "orientation": "h",
@@ -263,6 +281,7 @@ def lay_out(
             "xanchor": "left",
             "yanchor": "bottom",
             "itemsizing": "constant",
+            "font": {"size": 13},
         },
         xaxis={
             **axis,
@@ -270,27 +289,22 @@ def lay_out(
             "range": [log10(end) for end in costs],
             "tickvals": [value for value, _ in ticks],
             "ticktext": [text for _, text in ticks],
-            "title": {"text": cost_title, "font": {"size": 14}},
+            "tickangle": 0,
+            "title": {"text": cost_title, "font": {"size": 13}, "standoff": 14},
             "showline": True,
         },
         yaxis={
             **axis,
             "range": [100 * end for end in accuracies],
             "ticksuffix": " %",
-            "title": {"text": accuracy_title, "font": {"size": 14}},
+            "title": {"text": accuracy_title, "font": {"size": 13}, "standoff": 8},
         },
     )
 
 
 def _drawn(chart: Chart, *, hidden: bool) -> str:
-    drawn = chart.figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=f"front-{chart.key}",
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
-    )
-    shown = " hidden" if hidden else ""
     texts = f"<p>{escape(chart.subtitle)}</p>\n"
     if chart.warning:
         texts += f'<p class="warning">{escape(chart.warning)}</p>\n'
-    return f'<div class="chart" data-axis="{chart.key}"{shown}>\n{texts}{drawn}</div>'
+    figure = f'<div class="figure"></div>\n<script type="application/json">{chart.figure.to_json()}</script>'
+    return f'<div class="chart" data-axis="{chart.key}"{" hidden" if hidden else ""}>\n{texts}{figure}</div>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from nasprune.catalog import CATALOG
 from nasprune.confusion import confidence
 from sweep.front import on_front
+from sweep.report.geometry import accuracy_range, cost_range, stairs_of
 
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _WIDEST = 0.05  # the cost axis always reaches from this share of the dense MACs to all of them
-_NARROWEST = 0.04  # the accuracy axis never spans less, lest noise look like a result
-_DEEPEST = 0.35  # a point of the front this far below the best need not be within the axes
+_MOST_TICKS = 7  # of the cost axis: more have no room on a phone
+_MOST_BUDGETS = 7  # that a legend names
 WORTH = 1.05  # a point is labelled if the next one of the front costs at least 5 % more
 
 # Dark blue over green to ochre: of steady lightness steps, so it can be read by the colour-blind and in grey.
@@ -106,14 +107,14 @@ AXES = (
     Axis(
         key="float32_latency_ms",
         name="latency, float32",
-        title="latency of one image, float32 under ONNX Runtime, one thread",
+        title="latency of one image, float32, one thread",
         shown=milliseconds,
         precision="float32",
     ),
     Axis(
         key="int8_latency_ms",
         name="latency, INT8",
-        title="latency of one image, INT8 under ONNX Runtime, one thread",
+        title="latency of one image, INT8, one thread",
         shown=milliseconds,
         precision="int8",
     ),
@@ -152,10 +153,10 @@ class View:
     top: float  # highest accuracy the axis shows
 
     @property
-    def cost_title(self) -> str:
-        """What the cost axis shows."""
+    def cost_title(self) -> tuple[str, str]:
+        """What the cost axis shows, in two lines."""
         dense = self.axis.shown(self.dense[self.axis.key])
-        return f"{self.axis.title}, share of the dense network's {dense} (log scale)"
+        return f"{self.axis.title},", f"share of the dense network's {dense} (log scale)"
 
     @property
     def accuracy_title(self) -> str:
@@ -199,13 +200,14 @@ class View:
     def cost_range(self) -> tuple[float, float]:
         """Least and greatest share on the cost axis."""
         least = min(_WIDEST, float(self.shares.min()) if len(self.shares) else 1.0)
-        return least * 0.7, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0)
+        return cost_range(least, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0))
 
     @property
     def cost_ticks(self) -> list[float]:
         """Shares to be marked on the cost axis."""
         low, high = self.cost_range
-        return [tick for tick in _TICKS if low <= tick <= high]
+        there = [tick for tick in _TICKS if low <= tick <= high]
+        return there if len(there) <= _MOST_TICKS else [tick for tick in _TICKS[::3] if low <= tick <= high]
 
     @property
     def stairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -234,6 +236,14 @@ class View:
         """Those of the points that are drawn, rising."""
         there = {float(point["budget"]) for point in self.points}
         return [budget for budget in self.budgets if budget in there]
+
+    @property
+    def named_budgets(self) -> list[float]:
+        """Those of them that a legend names: where they are many, the ends and some between, as colours follow."""
+        there = self.drawn_budgets
+        if len(there) <= _MOST_BUDGETS:
+            return there
+        return [there[round(place)] for place in np.linspace(0, len(there) - 1, _MOST_BUDGETS)]
 
     def colour(self, budget: float) -> str:
         """Return the colour of a budget, "#rrggbb": small budgets are dark."""
@@ -296,40 +306,6 @@ def counts(drawn: int, there: int, best: int) -> str:
 def accuracy_title(axis: Axis, points: Iterable[Mapping[str, Any]]) -> str:
     """Return whose accuracy these points are drawn at."""
     return "validation accuracy" + (" of the file" if any(map(axis.known, points)) else "")
-
-
-def stairs_of(
-    costs: NDArray[np.float64], accuracies: NDArray[np.float64], *, floor: float, end: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the corners of a front as a staircase, from the axis up to a cost, both (corners,).
-
-    Args:
-        costs: Of the front's points, cheap ones first.
-        accuracies: Theirs.
-        floor: Where the axis begins.
-        end: Where the staircase ends, if the dearest point costs no more.
-    """
-    end = max(end, float(costs[-1]))
-    lowest = min(floor, accuracies[0])
-    return np.append(np.repeat(costs, 2), end), np.concatenate([[lowest], np.repeat(accuracies, 2)])
-
-
-def accuracy_range(
-    everything: NDArray[np.float64], best: NDArray[np.float64], dense: Sequence[float]
-) -> tuple[float, float]:
-    """Return the accuracies between which the axis runs: of all points, those of the front, dense networks.
-
-    A trial that collapsed to chance must not press the front into a line, even if nothing cheaper beats it:
-    points far below the rest are marked at the edge instead.
-    """
-    top = max([*dense, *best])
-    bottom = min([*dense, *best[best > top - _DEEPEST]])
-    spread = max(top - bottom, _NARROWEST)
-    lowest = min([bottom, *everything])
-    floor = lowest - 0.15 * spread if lowest >= bottom - 1.2 * spread else bottom - 0.6 * spread
-    floor = max(0.0, min(floor, top - _NARROWEST))
-    room = top - floor
-    return floor, min(top + 0.16 * room, 1.0 + 0.06 * room)
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import log10
+from math import log
 from typing import Any
 
 import plotly.graph_objects as go
 
 from sweep.report.classes import class_section
-from sweep.report.shell import INK, QUIET, Chart, dense_marker, dot, label, lay_out, markers, render, row, stairs
+from sweep.report.geometry import labelled
+from sweep.report.shell import INK, QUIET, Chart, dense_marker, label, lay_out, markers, named, render, row, stairs
 from sweep.report.view import (
     MACS,
     View,
@@ -27,7 +28,7 @@ from sweep.report.view import (
 _HEAD = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _NOTE = "The table holds the dense network and the front that is drawn. "
 _BOARD = """ Files for the board have a fixed batch of 1; their accuracy is that of the very file, and their latency the
-median of many runs on {machine}."""
+median of many runs under ONNX Runtime, on {machine}."""
 _LACKING = """ Such files were made of {measured} of the {there} points, by default of those on the front by MACs, so a
 front by latency or size may lack some; --board all makes them of all."""
 
@@ -42,18 +43,22 @@ def page(front: Mapping[str, Any]) -> str:
             Chart(
                 key=view.axis.key,
                 name=view.axis.name,
-                subtitle=view.subtitle,
+                subtitle=view.subtitle + _below(view),
                 warning=view.axis.warning([view.dense, *view.points]),
                 figure=figure(view),
             )
             for view in views
         ],
-        head=[*_HEAD, *heads, "widths"],
+        head=[*_HEAD, *heads],
         rows=_rows(views, heads),
         note=_NOTE + views[0].note + (_board_note(views) if heads else ""),
         more=class_section(views[0]),
-        told=True,
     )
+
+
+def _below(view: View) -> str:
+    """Return how many points the axes leave out."""
+    return f" · {view.low.sum()} below the axis: double-click to see all" if view.low.any() else ""
 
 
 def _board_note(views: Sequence[View]) -> str:
@@ -72,40 +77,18 @@ def figure(view: View) -> go.Figure:
     for budget in view.drawn_budgets:
         drawn.add_trace(_points(view, budget))
     drawn.add_trace(_dense(view))
-    level = 100 * view.dense_accuracy
     low, high = view.dense_confidence
-    drawn.add_hrect(y0=100 * low, y1=100 * high, fillcolor=QUIET, opacity=0.09, line_width=0, layer="below")
-    drawn.add_hline(y=level, line={"color": QUIET, "width": 1.4, "dash": "dash"}, layer="below")
-    drawn.add_annotation(
-        x=0,
-        xref="paper",
-        xanchor="left",
-        y=level,
-        yanchor="bottom",
-        text=view.dense_label,
-        showarrow=False,
-        xshift=6,
-        font={"size": 13, "color": QUIET},
-    )
-    for index in _labelled(view):
+    band = {"fillcolor": QUIET, "line_width": 0, "layer": "below", "name": "95 % confidence", "showlegend": True}
+    drawn.add_hrect(y0=100 * low, y1=100 * high, opacity=0.09, **band)
+    drawn.add_hline(y=100 * view.dense_accuracy, line={"color": QUIET, "width": 1.4, "dash": "dash"}, layer="below")
+    size = {"width": log(view.cost_range[1] / view.cost_range[0]), "height": view.top - view.floor}
+    for index in labelled(view.telling, view.shares, view.accuracies, **size):
         label(drawn, view.shares[index], 100 * view.accuracies[index], percent(view.accuracies[index]))
-    if view.low.any():
-        drawn.add_annotation(
-            x=1,
-            xref="paper",
-            xanchor="right",
-            y=0,
-            yref="paper",
-            yanchor="bottom",
-            text=f"{view.low.sum()} below the axis: double-click to see all",
-            showarrow=False,
-            font={"size": 12, "color": QUIET},
-        )
     lay_out(
         drawn,
         costs=view.cost_range,
         ticks=[(tick, f"{100 * tick:g} %") for tick in view.cost_ticks],
-        cost_title=view.cost_title,
+        cost_title="<br>".join(view.cost_title),
         accuracies=(view.floor, view.top),
         accuracy_title=view.accuracy_title,
     )
@@ -124,6 +107,7 @@ def _points(view: View, budget: float) -> go.Scatter:
         name=f"budget {100 * budget:g} %",
         colour=view.colour(budget),
         small=5 if len(view.points) > 100 else 8,
+        named=budget in view.named_budgets,
     )
 
 
@@ -137,7 +121,8 @@ def _dense(view: View) -> go.Scatter:
         f"{dense['macs']:,} MACs · {dense['params']:,} params",
     ]
     marker = {"symbol": "diamond", "color": INK, "line": {"color": "white", "width": 1.5}}
-    return dense_marker(1.0, 100 * view.dense_accuracy, "<br>".join(lines), marker)
+    level = view.dense_accuracy
+    return dense_marker(1.0, 100 * level, "<br>".join(lines), marker, name=f"dense, {percent(level)}")
 
 
 def _hover(view: View, index: int, on_front: bool) -> str:
@@ -155,42 +140,23 @@ def _hover(view: View, index: int, on_front: bool) -> str:
     return "<br>".join(lines)
 
 
-def _labelled(view: View) -> list[int]:
-    """Return points of the front that stand far enough apart to be labelled."""
-    height, width = view.top - view.floor, log10(view.cost_range[1] / view.cost_range[0])
-    chosen: list[int] = []
-    for index in view.telling:
-        near = [
-            other
-            for other in chosen
-            if abs(log10(view.shares[index] / view.shares[other])) < 0.06 * width
-            and abs(view.accuracies[index] - view.accuracies[other]) < 0.045 * height
-        ]
-        if not near:
-            chosen.append(index)
-    return chosen
-
-
 def _rows(views: Sequence[View], heads: Sequence[str]) -> list[str]:
     """Return the rows of the table: dense, then what is on the front of any chart, from dear to cheap."""
     everywhere, view = [view.axis.key for view in views], views[0]
-    rows = [row(_cells("dense", "", 1.0, view.dense, "", heads), everywhere, first=MACS.key)]
+    rows = [row(_cells("dense", "", 1.0, view.dense, heads), everywhere, first=MACS.key)]
     fronts = {each.axis.key: {each.points[index]["point"] for index in each.front} for each in views}
     for point in sorted(view.points, key=lambda point: float(point["macs_ratio"]), reverse=True):
         charts = [key for key, best in fronts.items() if point["point"] in best]
         if not charts:
             continue
         budget = float(point["budget"])
-        name = dot(view.colour(budget)) + escape(str(point["point"]))
-        widths = escape(widths_summary(point["widths"]))
-        cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, widths, heads)
+        name = named(str(point["point"]), view.colour(budget))
+        cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, heads)
         rows.append(row(cells, charts, first=MACS.key))
     return rows
 
 
-def _cells(
-    name: str, budget: str, share: float, record: Mapping[str, Any], widths: str, heads: Sequence[str]
-) -> list[str]:
+def _cells(name: str, budget: str, share: float, record: Mapping[str, Any], heads: Sequence[str]) -> list[str]:
     return [
         name,
         budget,
@@ -200,5 +166,4 @@ def _cells(
         percent(record["val_accuracy"], 2),
         percent(record["test_accuracy"], 2),
         *board_cells(record, heads),
-        widths,
     ]

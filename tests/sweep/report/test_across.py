@@ -47,7 +47,7 @@ def test_the_figure_holds_every_point_and_dense_network_at_its_cost(across):
 def test_studies_can_be_told_apart(across):
     marked = {}
     for trace in figure(across, MACS).data:
-        if trace.name not in ("front", "dense"):
+        if trace.name not in ("front", "dense", "dense networks"):
             marked[trace.name] = (trace.marker.color, trace.marker.symbol)
     assert len(set(marked.values())) == len(marked) == len(across["studies"])
 

@@ -112,7 +112,7 @@ def test_each_chart_of_a_study_counts_and_lists_what_is_drawn_there():
         assert "105 validation images" in subtitle
         assert ("3 points, " if key == "macs" else "2 of 3 points measured, ") in subtitle
         assert f"{len(view.front)} on the front" in subtitle
-        named = [cells[0].partition("</span>")[2] or cells[0] for cells in shown_rows(text, key)]
+        named = [re.sub("<.*?>", "", cells[0]) for cells in shown_rows(text, key)]
         assert sorted(named) == sorted(["dense", *(view.points[index]["point"] for index in view.front)])
     assert "Such files were made of 2 of the 3 points" in text
     assert "Such files" not in beside_plotly(web.page(measured())), "all were measured"
