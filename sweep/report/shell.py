@@ -42,8 +42,12 @@ table.classes {{ width: auto; }}
 .classes td, .classes th {{ padding: 3px 12px; white-space: nowrap; }}
 nav {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 12px 0 0; }}
 nav:has(> :only-child) {{ display: none; }}
-nav button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
+button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
   border-radius: 4px; padding: 3px 10px; cursor: pointer; }}
+button.command {{ font-size: 12px; padding: 0 6px; }}
+tr.command td {{ max-width: none; position: static; overflow: visible; }}
+code {{ display: block; position: sticky; left: 8px; max-width: calc(min(100vw, 1280px) - 72px); font-size: 13px;
+  white-space: normal; overflow-wrap: anywhere; }}
 nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 @media (max-width: 640px) {{
   body {{ padding: 16px 12px 32px; }}
@@ -58,14 +62,14 @@ nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
 <h1>{title}</h1>
 <nav aria-label="cost">{buttons}</nav>
 {charts}
-<script>{script}</script>
 <div class="wide"><table>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>
 <p>{note}</p>
-{more}</body>
+{more}<script>{script}</script>
+</body>
 </html>
 """
 
@@ -81,9 +85,22 @@ for (const button of document.querySelectorAll("nav button")) button.onclick = (
   for (const chart of document.querySelectorAll(".chart")) {
     if (chart.dataset.axis === button.dataset.axis) show(chart); else chart.hidden = true;
   }
+  for (const open of document.querySelectorAll("button.command")) fold(open, false);
   for (const row of document.querySelectorAll("tr[data-axes]")) {
     row.hidden = !row.dataset.axes.split(" ").includes(button.dataset.axis);
   }
+};
+const fold = (button, open) => {
+  button.setAttribute("aria-expanded", open);
+  button.closest("tr").nextElementSibling.hidden = !open;
+};
+for (const button of document.querySelectorAll("button.command")) button.onclick = () => {
+  const open = button.getAttribute("aria-expanded") !== "true";
+  fold(button, open);
+  if (!open) return;
+  const code = button.closest("tr").nextElementSibling.querySelector("code");
+  getSelection().selectAllChildren(code);  // to be copied by hand where a page may not copy, as in MLflow's frame
+  navigator.clipboard?.writeText(code.textContent).catch(() => {});
 };
 show(document.querySelector(".chart"));
 """
@@ -151,6 +168,16 @@ def row(cells: Iterable[str], charts: Sequence[str], *, first: str) -> str:
     """
     hidden = "" if first in charts else " hidden"
     return f'<tr data-axes="{" ".join(charts)}"{hidden}>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def command_button() -> str:
+    """Return what shows or hides the row after its own, see `command_row`, as HTML."""
+    return '<button class="command" aria-expanded="false" title="show the command, and copy it">command</button>'
+
+
+def command_row(command: str, *, columns: int) -> str:
+    """Return a row with a command, shown once it is asked for, as HTML."""
+    return f'<tr class="command" hidden><td colspan="{columns}"><code>{escape(command)}</code></td></tr>'
 
 
 def label(drawn: go.Figure, x: float, y: float, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from math import log
@@ -11,7 +12,21 @@ import plotly.graph_objects as go
 
 from sweep.report.classes import class_section
 from sweep.report.geometry import labelled
-from sweep.report.shell import INK, QUIET, Chart, dense_marker, label, lay_out, markers, named, render, row, stairs
+from sweep.report.shell import (
+    INK,
+    QUIET,
+    Chart,
+    command_button,
+    command_row,
+    dense_marker,
+    label,
+    lay_out,
+    markers,
+    named,
+    render,
+    row,
+    stairs,
+)
 from sweep.report.view import (
     MACS,
     View,
@@ -49,8 +64,8 @@ def page(front: Mapping[str, Any]) -> str:
             )
             for view in views
         ],
-        head=[*_HEAD, *heads],
-        rows=_rows(views, heads),
+        head=[*_HEAD, *heads, "promote"],
+        rows=_rows(front, views, heads),
         note=_NOTE + views[0].note + (_board_note(views) if heads else ""),
         more=class_section(views[0]),
     )
@@ -140,10 +155,10 @@ def _hover(view: View, index: int, on_front: bool) -> str:
     return "<br>".join(lines)
 
 
-def _rows(views: Sequence[View], heads: Sequence[str]) -> list[str]:
+def _rows(front: Mapping[str, Any], views: Sequence[View], heads: Sequence[str]) -> list[str]:
     """Return the rows of the table: dense, then what is on the front of any chart, from dear to cheap."""
     everywhere, view = [view.axis.key for view in views], views[0]
-    rows = [row(_cells("dense", "", 1.0, view.dense, heads), everywhere, first=MACS.key)]
+    rows = [row([*_cells("dense", "", 1.0, view.dense, heads), ""], everywhere, first=MACS.key)]
     fronts = {each.axis.key: {each.points[index]["point"] for index in each.front} for each in views}
     for point in sorted(view.points, key=lambda point: float(point["macs_ratio"]), reverse=True):
         charts = [key for key, best in fronts.items() if point["point"] in best]
@@ -152,8 +167,15 @@ def _rows(views: Sequence[View], heads: Sequence[str]) -> list[str]:
         budget = float(point["budget"])
         name = named(str(point["point"]), view.colour(budget))
         cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, heads)
-        rows.append(row(cells, charts, first=MACS.key))
+        rows.append(row([*cells, command_button()], charts, first=MACS.key))
+        rows.append(command_row(_promote(front, str(point["point"])), columns=len(cells) + 1))
     return rows
+
+
+def _promote(front: Mapping[str, Any], point: str) -> str:
+    """Return the command that promotes this very point: no figure of the table is as exact as its name."""
+    words = ["uv", "run", "sweep/promote.py", "--study", str(front.get("study")), *front.get("places", ())]
+    return shlex.join([*words, "--point", point, "--alias", "champion"])
 
 
 def _cells(name: str, budget: str, share: float, record: Mapping[str, Any], heads: Sequence[str]) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from html import escape
+import shlex
+from html import escape, unescape
 
 import pytest
 
+from sweep import promote
 from sweep.across import front_across
 from sweep.report import across as data_set
 from sweep.report import web
@@ -14,7 +16,7 @@ from sweep.report.text import markdown
 from sweep.report.view import AXES, look
 from tests.sweep.fronts_of_studies import LARGE, study_front
 from tests.sweep.report.fronts import front_of, on_board
-from tests.sweep.report.test_report import beside_plotly
+from tests.sweep.report.test_report import beside_plotly, in_a_browser
 
 BY_KEY = {axis.key: axis for axis in AXES}
 
@@ -158,3 +160,30 @@ def test_machines_are_named_and_several_are_warned_of_where_latencies_are_drawn(
         assert all(escape(machine) in told for machine in machines for _, told in warned)
     texts = hovers(web.figure(look(front, BY_KEY["int8_latency_ms"]))).values()
     assert all(any(f"measured on {escape(machine)}" in text for text in texts) for machine in machines)
+
+
+def test_each_row_of_a_study_s_front_has_the_command_that_promotes_its_point():
+    front = {**front_of([(0.5, 0.94, 0.5), (0.25, 0.91, 0.25)]), "places": ["--storage", "gs://b/my runs"]}
+    text = beside_plotly(web.page(front))
+    rows = re.findall(
+        r'<tr data-axes="[^"]*">(?:(?!</tr>).)*<button class="command".*?</tr>\s*'
+        r'<tr class="command" hidden><td colspan="(\d+)"><code>(.*?)</code></td></tr>',
+        text,
+    )
+    heads = re.findall("<th>(.*?)</th>", text[: text.index("</thead>")])
+    assert [int(columns) for columns, _ in rows] == [len(heads)] * 2
+    for (_, command), point in zip(rows, front["points"], strict=True):
+        _, _, script, *arguments = shlex.split(unescape(command))
+        given = promote.parse(arguments)
+        assert script == "sweep/promote.py"
+        assert (given.study, given.point, given.storage) == ("night", point["point"], "gs://b/my runs")
+
+
+@pytest.mark.system
+def test_a_browser_shows_the_command_that_is_asked_for_until_another_chart_is(tmp_path):
+    page = web.page({**measured(), "study": "night"})
+    clicks = "document.querySelector('button.command').click();"
+    told = "document.title = [...document.querySelectorAll('tr.command')].map(row => row.hidden).join();"
+    for more, seen in (("", "false,true"), ("document.querySelector('nav button:last-child').click();", "true,true")):
+        text = page.replace("</body>", f"<script>{clicks}{more}{told}</script></body>")
+        assert f"<title>{seen}</title>" in in_a_browser(text, tmp_path)

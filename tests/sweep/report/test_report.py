@@ -250,4 +250,4 @@ def test_a_front_can_be_drawn_against_all_that_was_measured():
 def test_a_front_without_files_for_the_board_has_one_axis():
     assert axes_of(FRONTS["500"]) == [MACS]
     assert "INT8" not in markdown(FRONTS["500"])
-    assert beside_plotly(page(FRONTS["500"])).count("<button") == 1
+    assert beside_plotly(page(FRONTS["500"])).count("<button data-axis") == 1
