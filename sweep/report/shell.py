@@ -324,6 +324,7 @@ def lay_out(
             **axis,
             "range": [100 * end for end in accuracies],
             "ticksuffix": " %",
+            "automargin": True,  # three digits and a title have room
             "title": {"text": accuracy_title, "font": {"size": 13}, "standoff": 8},
         },
     )
