@@ -14,7 +14,7 @@ _DEEPEST = 0.35  # a point of the front this far below the best need not be with
 
 def cost_range(least: float, high: float) -> tuple[float, float]:
     """Return the ends of a cost axis: the label to the left of its cheapest point has room, on a phone as well."""
-    room = 0.14
+    room = 0.16
     return float(least * (least / high) ** (room / (1 - room))), high
 
 
