@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nasprune.files import write_json
+from sweep.commandline import name_places
 from sweep.points import volume
 from sweep.report.drawing import Drawing
 from sweep.report.text import markdown
@@ -40,7 +41,8 @@ class Showing:
         self._settings, self._tracker, self._claim = settings, tracker, claim
         self._check()
         self._paths = [settings.directory / name for name in FRONT_FILES]
-        write_json(self._paths[0], front)
+        # Where it is kept and tracked goes along, for commands that the page shows; without passwords.
+        write_json(self._paths[0], {**front, "places": name_places(settings)})
         self._drawing = Drawing(*self._paths)
 
     def done(self) -> bool:

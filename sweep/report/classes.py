@@ -5,13 +5,13 @@ from __future__ import annotations
 from html import escape
 
 from nasprune.confusion import ClassResult
-from sweep.report.view import View, percent
+from sweep.report.view import WORTH, View, percent, step
 
 _MOST = 8  # points side by side; of a longer front those that a label is worth most
 _LOW = (239, 138, 98)  # behind the lowest accuracy of the table; 100 % is white
 
 _SECTION = """<h2>Which classes pay</h2>
-<p>Test accuracy of each class, the weakest first: the dense network, then the front from dear to cheap, by share of the
+<p>Test accuracy of each class, the weakest first: the dense network, then {points} from dear to cheap, by share of the
 MACs. {images} a class, so one image is {step}. Point at a cell to see what is taken for what.</p>
 <div class="wide"><table class="classes">
 <thead><tr>{head}</tr></thead>
@@ -34,12 +34,13 @@ def class_section(view: View) -> str:
     weakest_first = sorted(results, key=lambda name: sum(result.accuracy for result in results[name]))
     counts = sorted(row[0].images for row in results.values())
     return _SECTION.format(
-        images=_range(f"{counts[0]}", f"{counts[-1]}") + " test images",
-        step=_range(f"{100 / counts[-1]:.2g}", f"{100 / counts[0]:.2g}") + " points",
+        points=_points(len(chosen), len(view.front)),
+        images=_range(f"{counts[0]}", f"{counts[-1]}") + f" test image{'s' * (counts[-1] != 1)}",
+        step=_range(step(counts[-1]), step(counts[0])) + " points",
         head="<th>class</th><th>images</th>"
         + "".join(f'<th title="{escape(name)}">{share}</th>' for share, name, _ in columns),
         rows="\n".join(
-            f"<tr><td>{escape(name)}</td><td>{results[name][0].images}</td>"
+            f'<tr><td title="{escape(name)}">{escape(name)}</td><td>{results[name][0].images}</td>'
             + "".join(_cell(name, result, lowest) for result in results[name])
             + "</tr>"
             for name in weakest_first
@@ -58,6 +59,13 @@ def _cell(name: str, result: ClassResult, lowest: float) -> str:
     if result.taken_for is not None:
         said += f"; most often taken for {result.taken_for}"
     return f'<td style="background:rgb({colour})" title="{escape(said)}">{100 * result.accuracy:.1f}</td>'
+
+
+def _points(chosen: int, there: int) -> str:
+    """Return which points of the front have a column, in words."""
+    if chosen == there:
+        return "the front"
+    return f"{chosen} of the {there} points of the front (at least {100 * (WORTH - 1):.0f} % apart, at most {_MOST})"
 
 
 def _range(least: str, most: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,27 +23,32 @@ DOTS = 200  # an inch: 1600 by 1000 pixels, twice what a page shows
 
 _INK, _QUIET, _GRID = "#1b1f24", "#5b6470", "#e3e6ea"
 _MOST_LABELS = 7
-_MOST_BUDGETS = 7  # beyond, the legend shows the ends and the middle
 
 
 def draw(front: Mapping[str, Any]) -> bytes:
     """Return the front, the content of front.json, as a PNG file."""
+    file = io.BytesIO()
+    canvas: Any = picture(front).canvas  # its methods are not typed
+    canvas.print_png(file, metadata={"Software": None})
+    return file.getvalue()
+
+
+def picture(front: Mapping[str, Any]) -> Figure:
+    """Return the front, the content of front.json, as matplotlib's figure."""
     view = look(front)
     figure = Figure(figsize=SIZE, dpi=DOTS, facecolor="white")
-    canvas: Any = FigureCanvasAgg(figure)  # its methods are not typed
+    canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_axes((0.1, 0.12, 0.875, 0.7))
     _prepare(axes, view)
     figure.text(0.1, 0.945, view.title, fontsize=13.5, fontweight="bold", color=_INK)
     figure.text(0.1, 0.893, view.subtitle, fontsize=9.5, color=_QUIET)
-    taken = _dense(axes, view)
+    _dense(axes, view)
     _front(axes, view)
     _points(axes, view)
     _legend(axes, view)
     canvas.draw()  # fixes where the axes lie, so that texts can be measured
-    _labels(axes, view, taken)
-    file = io.BytesIO()
-    canvas.print_png(file, metadata={"Software": None})
-    return file.getvalue()
+    _label_dense(axes, view, _labels(axes, view))
+    return figure
 
 
 def _prepare(axes: Axes, view: View) -> None:
@@ -55,7 +61,7 @@ def _prepare(axes: Axes, view: View) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if value > 1 else f"{100 * value:g} %"))
-    axes.set_xlabel(view.cost_title, fontsize=10, color=_INK)
+    axes.set_xlabel(" ".join(view.cost_title), fontsize=10, color=_INK)
     axes.set_ylabel("validation accuracy", fontsize=10, color=_INK)
     axes.yaxis.set_label_coords(-0.09, 0.5)  # clear of the widest numbers
     axes.tick_params(labelsize=9.5, colors=_QUIET, length=0, pad=6)
@@ -66,22 +72,48 @@ def _prepare(axes: Axes, view: View) -> None:
         spine.set_color("#9aa3ad")
 
 
-def _dense(axes: Axes, view: View) -> list[Bbox]:
-    """Draw the dense network; return what its label covers, in pixels."""
-    level = view.dense["val_accuracy"]
+def _dense(axes: Axes, view: View) -> None:
+    """Draw the dense network."""
+    level = view.dense_accuracy
     axes.axhspan(*view.dense_confidence, color=_QUIET, alpha=0.09, linewidth=0, zorder=0.5)
     axes.axhline(level, color=_QUIET, linewidth=1.1, linestyle=(0, (5, 4)), zorder=2)
     axes.plot([1.0], [level], marker="D", markersize=8, color=_INK, markeredgecolor="white", zorder=7)
-    text = axes.annotate(
-        view.dense_label,
-        (view.cost_range[0], level),
-        xytext=(6, 4),
-        textcoords="offset points",
-        fontsize=9,
-        color=_QUIET,
-        zorder=8,
+
+
+def _label_dense(axes: Axes, view: View, taken: list[Bbox]) -> None:
+    """Label the dashed line where it covers least: beside it, or in the corner that no front reaches."""
+    left, right, level = *view.cost_range, view.dense_accuracy
+    top = axes.get_ylim()[1]
+    taken = taken + _covered(axes, view)
+    places = [((left, level), (6, 4)), ((left, level), (6, -13)), ((right, level), (-6, -13)), ((left, top), (6, -13))]
+    choices = [
+        axes.annotate(
+            view.dense_label,
+            place,
+            xytext=shift,
+            textcoords="offset points",
+            ha="left" if place[0] == left else "right",
+            fontsize=9,
+            color=_QUIET,
+            zorder=8,
+        )
+        for place, shift in places
+    ]
+    boxes = [choice.get_window_extent() for choice in choices]
+    covers = [sum(box.overlaps(other) for other in taken) for box in boxes]
+    for number, choice in enumerate(choices):
+        if number != covers.index(min(covers)):
+            choice.remove()
+
+
+def _covered(axes: Axes, view: View) -> list[Bbox]:
+    """Return what the points and the front cover, in pixels."""
+    points, corners = (
+        axes.transData.transform(np.column_stack(places)) if len(places[0]) else np.zeros((0, 2))
+        for places in ((view.shares, view.accuracies), view.stairs)
     )
-    return [text.get_window_extent()]
+    lines = [Bbox([np.minimum(a, b), np.maximum(a, b)]) for a, b in itertools.pairwise(corners)]
+    return lines + [Bbox([point, point]).padded(6) for point in points]
 
 
 def _front(axes: Axes, view: View) -> None:
@@ -109,9 +141,7 @@ def _points(axes: Axes, view: View) -> None:
 
 def _legend(axes: Axes, view: View) -> None:
     """Draw the legend as a row above the axes, where it can hide no point."""
-    shown = view.budgets
-    if len(shown) > _MOST_BUDGETS:
-        shown = (shown[0], shown[len(shown) // 2], shown[-1])
+    shown = view.named_budgets
     handles = [_mark("o", view.colour(budget), f"budget {100 * budget:g} %") for budget in shown[:1]]
     handles += [_mark("o", view.colour(budget), f"{100 * budget:g} %") for budget in shown[1:]]
     if len(view.front):
@@ -138,13 +168,16 @@ def _mark(marker: str, colour: str, label: str) -> Line2D:
     return Line2D([], [], linestyle="", marker=marker, markersize=6.5, mec="none", color=colour, label=label)
 
 
-def _labels(axes: Axes, view: View, taken: list[Bbox]) -> None:
-    """Label points of the front, above and to the left of them, where by the front's nature no point lies."""
-    taken = list(taken)
+def _labels(axes: Axes, view: View) -> list[Bbox]:
+    """Label points of the front, above and to the left of them, where by the front's nature no point lies.
+
+    Returns:
+        What the labels cover, in pixels.
+    """
+    taken: list[Bbox] = []
     frame = axes.get_window_extent()
-    room = len(taken) + _MOST_LABELS
     for index in view.telling:
-        if len(taken) == room:
+        if len(taken) == _MOST_LABELS:
             break
         text = axes.annotate(
             f"{percent(view.accuracies[index])}\n{view.axis.shown(view.points[index][view.axis.key])}",
@@ -163,3 +196,4 @@ def _labels(axes: Axes, view: View, taken: list[Bbox]) -> None:
             taken.append(box)
         else:
             text.remove()
+    return taken

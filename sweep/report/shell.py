@@ -28,50 +28,81 @@ body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: 
   font: 15px/1.5 {font}; }}
 h1 {{ font-size: 22px; margin: 0; }}
 h2 {{ font-size: 18px; margin: 36px 0 0; }}
-p {{ margin: 4px 0 8px; color: #5b6470; }}
-.chart {{ height: 540px; }}
+p {{ margin: 8px 0; color: #5b6470; }}
+.warning {{ color: #a03c00; }}
+.figure {{ height: 540px; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
+th, td {{ padding: 6px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }}
 th {{ color: #5b6470; font-weight: 600; }}
-th:first-child, td:first-child {{ text-align: left; }}
-.told td:last-child, .told th:last-child {{ text-align: left; }}
-.told td:last-child {{ color: #5b6470; white-space: normal; min-width: 260px; }}
+thead th {{ white-space: normal; vertical-align: bottom; }}
+tr > :first-child {{ text-align: left; position: sticky; left: 0; background: #fff; max-width: 260px; overflow: hidden;
+  text-overflow: ellipsis; }}
 table.classes {{ width: auto; }}
-.classes td, .classes th {{ padding: 3px 12px; }}
+.classes td, .classes th {{ padding: 3px 12px; white-space: nowrap; }}
 nav {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 12px 0 0; }}
 nav:has(> :only-child) {{ display: none; }}
-nav button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
+button {{ font: inherit; font-size: 14px; color: #5b6470; background: none; border: 1px solid #d0d5db;
   border-radius: 4px; padding: 3px 10px; cursor: pointer; }}
+button.command {{ font-size: 12px; padding: 0 6px; }}
+tr.command td {{ max-width: none; position: static; overflow: visible; }}
+code {{ display: block; position: sticky; left: 8px; max-width: calc(min(100vw, 1280px) - 72px); font-size: 13px;
+  white-space: normal; overflow-wrap: anywhere; }}
 nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
+@media (max-width: 640px) {{
+  body {{ padding: 16px 12px 32px; }}
+  tr > :first-child {{ max-width: 40vw; }}
+  .figure {{ height: 600px; }}
+}}
 .dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
 </style>
 <script>{plotly}</script>
 </head>
 <body>
 <h1>{title}</h1>
-<p>{subtitle}</p>
 <nav aria-label="cost">{buttons}</nav>
 {charts}
-<script>{script}</script>
-<div class="wide"><table{told}>
+<div class="wide"><table>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>
 <p>{note}</p>
-{more}</body>
+{more}<script>{script}</script>
+</body>
 </html>
 """
 
 _SCRIPT = """
+const config = {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"]};
+const show = (chart) => {
+  const place = chart.querySelector(".figure"), {data, layout} = JSON.parse(chart.querySelector("script").textContent);
+  chart.hidden = false;  // before it is drawn: a legend has no size where nothing is shown
+  if (place.data) Plotly.Plots.resize(place); else Plotly.newPlot(place, data, layout, config);
+};
 for (const button of document.querySelectorAll("nav button")) button.onclick = () => {
   for (const other of document.querySelectorAll("nav button")) other.setAttribute("aria-pressed", other === button);
   for (const chart of document.querySelectorAll(".chart")) {
-    chart.hidden = chart.dataset.axis !== button.dataset.axis;
-    if (!chart.hidden) Plotly.Plots.resize(chart.querySelector(".plotly-graph-div"));
+    if (chart.dataset.axis === button.dataset.axis) show(chart); else chart.hidden = true;
+  }
+  for (const open of document.querySelectorAll("button.command")) fold(open, false);
+  for (const row of document.querySelectorAll("tr[data-axes]")) {
+    row.hidden = !row.dataset.axes.split(" ").includes(button.dataset.axis);
   }
 };
+const fold = (button, open) => {
+  button.setAttribute("aria-expanded", open);
+  button.closest("tr").nextElementSibling.hidden = !open;
+};
+for (const button of document.querySelectorAll("button.command")) button.onclick = () => {
+  const open = button.getAttribute("aria-expanded") !== "true";
+  fold(button, open);
+  if (!open) return;
+  const code = button.closest("tr").nextElementSibling.querySelector("code");
+  getSelection().selectAllChildren(code);  // to be copied by hand where a page may not copy, as in MLflow's frame
+  navigator.clipboard?.writeText(code.textContent).catch(() => {});
+};
+show(document.querySelector(".chart"));
 """
 
 
@@ -81,35 +112,32 @@ class Chart:
 
     key: str  # an axis's
     name: str  # on its button
+    subtitle: str  # above it, as text
     figure: go.Figure
+    warning: str = ""  # between the two, as text
 
 
 def render(
     *,
     title: str,
-    subtitle: str,
     charts: Sequence[Chart],
     head: Iterable[str],
     rows: Iterable[str],
     note: str,
     more: str = "",
-    told: bool = False,
 ) -> str:
     """Return a complete page: charts, a table, a note below it.
 
     Args:
         title: As text.
-        subtitle: As text.
         charts: The first is shown first.
         head: The table's, as text.
-        rows: The table's, as HTML.
+        rows: The table's, as HTML; see `row`.
         note: As text.
         more: What follows, as HTML.
-        told: Whether the table's last column is words.
     """
     return _PAGE.format(
         title=escape(title),
-        subtitle=escape(subtitle),
         font=_FONT,
         plotly=get_plotlyjs(),
         buttons="".join(
@@ -118,7 +146,6 @@ def render(
         ),
         charts="\n".join(_drawn(chart, hidden=number > 0) for number, chart in enumerate(charts)),
         script=_SCRIPT,
-        told=' class="told"' if told else "",
         head="".join(f"<th>{escape(name)}</th>" for name in head),
         rows="\n".join(rows),
         note=escape(note),
@@ -126,14 +153,31 @@ def render(
     )
 
 
-def dot(colour: str) -> str:
-    """Return a dot that links a row of the table to what the chart shows in this colour, as HTML."""
-    return f'<span class="dot" style="background:{colour}"></span>'
+def named(name: str, colour: str) -> str:
+    """Return a name, cut where it has no room, after a dot in the colour that it has in the charts, as HTML."""
+    return f'<span class="dot" style="background:{colour}"></span><span title="{escape(name)}">{escape(name)}</span>'
 
 
-def row(cells: Iterable[str]) -> str:
-    """Return a row of the table, as HTML; so are the cells."""
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+def row(cells: Iterable[str], charts: Sequence[str], *, first: str) -> str:
+    """Return a row of the table, as HTML.
+
+    Args:
+        cells: As HTML.
+        charts: Keys of those that it is shown with.
+        first: Key of the chart that is shown first.
+    """
+    hidden = "" if first in charts else " hidden"
+    return f'<tr data-axes="{" ".join(charts)}"{hidden}>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def command_button() -> str:
+    """Return what shows or hides the row after its own, see `command_row`, as HTML."""
+    return '<button class="command" aria-expanded="false" title="show the command, and copy it">command</button>'
+
+
+def command_row(command: str, *, columns: int) -> str:
+    """Return a row with a command, shown once it is asked for, as HTML."""
+    return f'<tr class="command" hidden><td colspan="{columns}"><code>{escape(command)}</code></td></tr>'
 
 
 def label(drawn: go.Figure, x: float, y: float, text: str) -> None:
@@ -163,6 +207,7 @@ def markers(
     colour: str,
     form: str = "circle",
     small: int = 8,
+    named: bool = True,
 ) -> go.Scatter:
     """Return points at costs and accuracies in per cent; those of the front stand out.
 
@@ -175,12 +220,14 @@ def markers(
         colour: Of all of them.
         form: Of all of them.
         small: Pixels of those that are not on the front.
+        named: Whether the legend has them.
     """
     return go.Scatter(
         x=x,
         y=y,
         mode="markers",
         name=name,
+        showlegend=named,
         text=texts,
         hovertemplate="%{text}<extra></extra>",
         marker={
@@ -193,18 +240,23 @@ def markers(
     )
 
 
-def dense_marker(x: float, y: float, text: str, marker: Mapping[str, Any]) -> go.Scatter:
-    """Return a dense network as a point at a cost and an accuracy in per cent, which the legend leaves out."""
+def dense_marker(x: float, y: float, text: str, marker: Mapping[str, Any], *, name: str | None = None) -> go.Scatter:
+    """Return a dense network as a point at a cost and an accuracy in per cent, which the legend has if it is named."""
     return go.Scatter(
         x=[x],
         y=[y],
         mode="markers",
-        name="dense",
-        showlegend=False,
+        name=name or "dense",
+        showlegend=name is not None,
         text=[text],
         hovertemplate="%{text}<extra></extra>",
         marker={"size": 13, **marker},
     )
+
+
+def key(name: str, marker: Mapping[str, Any]) -> go.Scatter:
+    """Return what the legend says of dense networks that it does not name one by one."""
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker={"size": 13, **marker}, hoverinfo="skip")
 
 
 def stairs(x: NDArray[np.float64], y: NDArray[np.float64]) -> go.Scatter:
@@ -229,6 +281,7 @@ def lay_out(
     ticks: Sequence[tuple[float, str]],
     cost_title: str,
     accuracies: tuple[float, float],
+    accuracy_title: str,
 ) -> None:
     """Set axes, legend and fonts.
 
@@ -238,12 +291,15 @@ def lay_out(
         ticks: What is marked on it, and how.
         cost_title: What it shows.
         accuracies: Ends of the other axis, in 0..1.
+        accuracy_title: What that shows.
     """
     axis = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"color": QUIET}, "linecolor": "#9aa3ad"}
     drawn.update_layout(
         template="none",
         font={"family": _FONT, "size": 14, "color": INK},
-        margin={"l": 74, "r": 20, "t": 44, "b": 70},
+        margin={"l": 70, "r": 36, "t": 44, "b": 66 + 18 * cost_title.count("<br>")},
+        # Beside the axes, where it covers neither points nor legend.
+        modebar={"orientation": "v", "bgcolor": "rgba(255,255,255,0)", "color": "#c3c8ce", "activecolor": QUIET},
         hoverlabel={"bgcolor": "white", "bordercolor": "#9aa3ad", "font": {"color": INK}, "align": "left"},
         legend={
             "orientation": "h",
@@ -252,6 +308,7 @@ def lay_out(
             "xanchor": "left",
             "yanchor": "bottom",
             "itemsizing": "constant",
+            "font": {"size": 13},
         },
         xaxis={
             **axis,
@@ -259,23 +316,23 @@ def lay_out(
             "range": [log10(end) for end in costs],
             "tickvals": [value for value, _ in ticks],
             "ticktext": [text for _, text in ticks],
-            "title": {"text": cost_title, "font": {"size": 14}},
+            "tickangle": 0,
+            "title": {"text": cost_title, "font": {"size": 13}, "standoff": 14},
             "showline": True,
         },
         yaxis={
             **axis,
             "range": [100 * end for end in accuracies],
             "ticksuffix": " %",
-            "title": {"text": "validation accuracy", "font": {"size": 14}},
+            "automargin": True,  # three digits and a title have room
+            "title": {"text": accuracy_title, "font": {"size": 13}, "standoff": 8},
         },
     )
 
 
 def _drawn(chart: Chart, *, hidden: bool) -> str:
-    drawn = chart.figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=f"front-{chart.key}",
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
-    )
-    return f'<div class="chart" data-axis="{chart.key}"{" hidden" if hidden else ""}>{drawn}</div>'
+    texts = f"<p>{escape(chart.subtitle)}</p>\n"
+    if chart.warning:
+        texts += f'<p class="warning">{escape(chart.warning)}</p>\n'
+    figure = f'<div class="figure"></div>\n<script type="application/json">{chart.figure.to_json()}</script>'
+    return f'<div class="chart" data-axis="{chart.key}"{" hidden" if hidden else ""}>\n{texts}{figure}</div>'

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sweep.report.view import BOARD_COLUMNS, View, axes_of, board_cells, count, look, percent
+from sweep.report.view import View, axes_of, board_cells, board_columns, count, look, percent
 
 _COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _MOST_ROWS = 40  # of a note: MLflow holds about 8,000 characters
@@ -30,8 +30,8 @@ def table(front: Mapping[str, Any]) -> Group:
 def markdown(front: Mapping[str, Any]) -> str:
     """Return the front, the content of front.json, as a note in Markdown."""
     view = look(front)
-    rows = _rows(view, board=len(axes_of(front)) > 1)
-    columns = (*_COLUMNS, *BOARD_COLUMNS)[: len(rows[0])]
+    heads = board_columns([view.dense, *view.points]) if len(axes_of(front)) > 1 else ()
+    rows, columns = _rows(view, heads), (*_COLUMNS, *heads)
     lines = [f"**{literal(view.title)}**", "", literal(view.subtitle), ""]
     lines += [f"| {' | '.join(columns)} |", f"|:--{'|--:' * (len(columns) - 1)}|"]
     lines += [f"| {' | '.join(literal(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
@@ -41,8 +41,8 @@ def markdown(front: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(view: View, *, board: bool = False) -> list[tuple[str, ...]]:
-    """Return one row of cells for dense, and one for each point of the front."""
+def _rows(view: View, heads: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """Return one row of cells for dense, and one for each point of the front; with `heads` of files for the board."""
     rows = [("dense", 1.0, 1.0, view.dense)]
     for index in view.front[::-1]:
         point = view.points[index]
@@ -56,7 +56,7 @@ def _rows(view: View, *, board: bool = False) -> list[tuple[str, ...]]:
             count(record["params"]),
             percent(record["val_accuracy"], 2),
             percent(record["test_accuracy"], 2),
-            *(board_cells(record) if board else ()),
+            *board_cells(record, heads),
         )
         for name, budget, share, record in rows
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from nasprune.catalog import CATALOG
 from nasprune.confusion import confidence
 from sweep.front import on_front
+from sweep.report.geometry import accuracy_range, cost_range, stairs_of
 
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _WIDEST = 0.05  # the cost axis always reaches from this share of the dense MACs to all of them
-_NARROWEST = 0.04  # the accuracy axis never spans less, lest noise look like a result
-_DEEPEST = 0.35  # a point of the front this far below the best need not be within the axes
-_WORTH = 1.05  # a point is labelled if the next one of the front costs at least 5 % more
+_MOST_TICKS = 7  # of the cost axis: more have no room on a phone
+_MOST_BUDGETS = 7  # that a legend names
+WORTH = 1.05  # a point is labelled if the next one of the front costs at least 5 % more
 
 # Dark blue over green to ochre: of steady lightness steps, so it can be read by the colour-blind and in grey.
 _SCALE = np.array([[46, 35, 108], [48, 92, 141], [32, 145, 140], [94, 186, 92], [214, 178, 42]], float)
@@ -32,6 +33,53 @@ class Axis:
     name: str  # in a word or two
     title: str
     shown: Callable[[float], str]  # with its unit
+    precision: str | None = None  # of the file for the board that is measured; None if it is the network itself
+
+    def accuracy(self, record: Mapping[str, Any]) -> float:
+        """Validation accuracy of what is measured: of the very file where that is known, else of its network.
+
+        An INT8 file may be far worse than the network that it was made of, and its latency is worth nothing then.
+        """
+        return float(record.get(f"{self.precision}_val_accuracy", record["val_accuracy"]))
+
+    def known(self, record: Mapping[str, Any]) -> bool:
+        """Whether the accuracy of the very file is known."""
+        return f"{self.precision}_val_accuracy" in record
+
+    def told(self, record: Mapping[str, Any], dense: Mapping[str, Any] | None = None) -> list[str]:
+        """What a point or a dense network measures on this axis, in lines; none on that of MACs, which all have.
+
+        Args:
+            record: Its record.
+            dense: That of the dense network, if a share of it is to be told.
+        """
+        if self.precision is None:
+            return []
+        cost = f"{self.name}: {self.shown(record[self.key])}"
+        if dense is not None:
+            cost += f" · {percent(record[self.key] / dense[self.key], 2)} of dense"
+        accuracies = [
+            f"{name} {percent(record[key], 2)}"
+            for name, kind in (("validation", "val"), ("test", "test"))
+            if (key := f"{self.precision}_{kind}_accuracy") in record
+        ]
+        lines = [cost, *([f"this file: {' · '.join(accuracies)}"] if accuracies else [])]
+        return lines + [f"measured on {machine}" for machine in self.machines([record])]
+
+    def machines(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
+        """The machines that these records' latencies are of, in order; none on any other axis."""
+        those = [each for each in records if self.key in each and self.key.endswith("latency_ms")]
+        return sorted({str(each.get("board_machine") or "an unnamed machine") for each in those})
+
+    def warning(self, records: Iterable[Mapping[str, Any]]) -> str:
+        """What keeps these records from being compared on this axis, in a sentence; mostly nothing."""
+        several = self.machines(records)
+        if len(several) < 2:
+            return ""
+        return (
+            f"These latencies were measured on several machines, so they make no front: {'; '.join(several)}. "
+            "python -m nasprune.shipping measures a point again, on another."
+        )
 
 
 def count(number: float) -> str:
@@ -59,17 +107,31 @@ AXES = (
     Axis(
         key="float32_latency_ms",
         name="latency, float32",
-        title="latency of one image, float32 under ONNX Runtime, one thread",
+        title="latency of one image, float32, one thread",
         shown=milliseconds,
+        precision="float32",
     ),
     Axis(
         key="int8_latency_ms",
         name="latency, INT8",
-        title="latency of one image, INT8 under ONNX Runtime, one thread",
+        title="latency of one image, INT8, one thread",
         shown=milliseconds,
+        precision="int8",
     ),
-    Axis(key="float32_bytes", name="size, float32", title="size of the float32 ONNX file", shown=megabytes),
-    Axis(key="int8_bytes", name="size, INT8", title="size of the INT8 ONNX file", shown=megabytes),
+    Axis(
+        key="float32_bytes",
+        name="size, float32",
+        title="size of the float32 ONNX file",
+        shown=megabytes,
+        precision="float32",
+    ),
+    Axis(
+        key="int8_bytes",
+        name="size, INT8",
+        title="size of the INT8 ONNX file",
+        shown=megabytes,
+        precision="int8",
+    ),
 )
 """All but the first are known of points whose files for the board were measured."""
 
@@ -84,29 +146,39 @@ class View:
     dense: Mapping[str, Any]
     points: tuple[Mapping[str, Any], ...]
     shares: NDArray[np.float64]  # of the dense network's cost, (N,)
-    accuracies: NDArray[np.float64]  # on the validation images, (N,)
+    accuracies: NDArray[np.float64]  # on the validation images, of what is measured, (N,)
     front: NDArray[np.intp]  # which points are on the front, cheap ones first
-    budgets: tuple[float, ...]  # that occur, rising
+    budgets: tuple[float, ...]  # of all points of the study, rising, so that one has the same colour on every axis
     floor: float  # lowest accuracy the axis shows
     top: float  # highest accuracy the axis shows
 
     @property
-    def cost_title(self) -> str:
-        """What the cost axis shows."""
+    def cost_title(self) -> tuple[str, str]:
+        """What the cost axis shows, in two lines."""
         dense = self.axis.shown(self.dense[self.axis.key])
-        return f"{self.axis.title}, share of the dense network's {dense} (log scale)"
+        return f"{self.axis.title},", f"share of the dense network's {dense} (log scale)"
+
+    @property
+    def accuracy_title(self) -> str:
+        """What the accuracy axis shows."""
+        return accuracy_title(self.axis, self.points)
+
+    @property
+    def dense_accuracy(self) -> float:
+        """The dense network's accuracy, of its file if files are measured."""
+        return self.axis.accuracy(self.dense)
 
     @property
     def dense_confidence(self) -> tuple[float, float]:
         """Between which accuracies that of the dense network lies with a confidence of 95 %."""
-        return confidence(self.dense["val_accuracy"], self.dense["val_images"])
+        return confidence(self.dense_accuracy, self.dense["val_images"])
 
     @property
     def dense_label(self) -> str:
         """The dense network's accuracy in words, and how sure it is."""
         low, high = self.dense_confidence
         sure = f"95 % confidence: {100 * low:.1f} to {percent(high)}"
-        return f"dense network, {percent(self.dense['val_accuracy'])} ({sure})"
+        return f"dense network, {percent(self.dense_accuracy)} ({sure})"
 
     @property
     def note(self) -> str:
@@ -114,7 +186,7 @@ class View:
         low, high = self.dense_confidence
         images = self.dense["val_images"]
         return (
-            f"Accuracy on {images} validation images chooses; one of them is {100 / images:.2g} points, and what lies "
+            f"Accuracy on {images} validation images chooses; one of them is {step(images)} points, and what lies "
             f"within the dense network's 95 % confidence, {100 * low:.1f} to {percent(high)}, may be as good as it. "
             "Test accuracy is measured once a point and only reported."
         )
@@ -128,13 +200,14 @@ class View:
     def cost_range(self) -> tuple[float, float]:
         """Least and greatest share on the cost axis."""
         least = min(_WIDEST, float(self.shares.min()) if len(self.shares) else 1.0)
-        return least * 0.7, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0)
+        return cost_range(least, max(1.22, float(self.shares.max()) * 1.1 if len(self.shares) else 0.0))
 
     @property
     def cost_ticks(self) -> list[float]:
         """Shares to be marked on the cost axis."""
         low, high = self.cost_range
-        return [tick for tick in _TICKS if low <= tick <= high]
+        there = [tick for tick in _TICKS if low <= tick <= high]
+        return there if len(there) <= _MOST_TICKS else [tick for tick in _TICKS[::3] if low <= tick <= high]
 
     @property
     def stairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -155,8 +228,22 @@ class View:
         costs = self.shares[self.front]
         lasts = np.append(costs[1:], np.inf)[: len(costs)] / costs
         order = np.argsort(-lasts, kind="stable")
-        telling: list[int] = self.front[order[lasts[order] >= _WORTH]].tolist()
+        telling: list[int] = self.front[order[lasts[order] >= WORTH]].tolist()
         return [index for index in telling if not self.low[index]]
+
+    @property
+    def drawn_budgets(self) -> list[float]:
+        """Those of the points that are drawn, rising."""
+        there = {float(point["budget"]) for point in self.points}
+        return [budget for budget in self.budgets if budget in there]
+
+    @property
+    def named_budgets(self) -> list[float]:
+        """Those of them that a legend names: where they are many, the ends and some between, as colours follow."""
+        there = self.drawn_budgets
+        if len(there) <= _MOST_BUDGETS:
+            return there
+        return [there[round(place)] for place in np.linspace(0, len(there) - 1, _MOST_BUDGETS)]
 
     def colour(self, budget: float) -> str:
         """Return the colour of a budget, "#rrggbb": small budgets are dark."""
@@ -174,7 +261,7 @@ def axes_of(front: Mapping[str, Any]) -> list[Axis]:
 def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
     """Return the content of front.json, ready to be drawn; of the points, those whose cost on this axis is known."""
     dense, points = front["dense"], tuple(point for point in front["points"] if axis.key in point)
-    accuracies = np.array([point["val_accuracy"] for point in points], dtype=np.float64)
+    accuracies = np.array([axis.accuracy(point) for point in points], dtype=np.float64)
     if axis is MACS:
         shares = np.array([point["macs_ratio"] for point in points], dtype=np.float64)
         best = np.flatnonzero([point["on_front"] for point in points])
@@ -182,58 +269,43 @@ def look(front: Mapping[str, Any], axis: Axis = MACS) -> View:
         shares = np.array([point[axis.key] / dense[axis.key] for point in points], dtype=np.float64)
         best = np.flatnonzero(on_front(shares, accuracies))
     best = best[np.argsort(shares[best], kind="stable")]
-    floor, top = accuracy_range(accuracies, accuracies[best], [dense["val_accuracy"]])
+    floor, top = accuracy_range(accuracies, accuracies[best], [axis.accuracy(dense)])
     named = {**dense, **(points[0] if points else {}), **front}
     parts = (dataset_title(named.get("dataset")), named.get("network"))
     study = [f"study {named['study']}"] if named.get("study") else []
-    counts = f"{len(points)} point{'s' * (len(points) != 1)}, {len(best)} on the front" if points else "no point yet"
     return View(
         axis=axis,
         title="Accuracy over cost" + "".join(f" · {part}" for part in parts if part),
-        subtitle=" · ".join([*study, counts, f"{dense['val_images']} validation images"]),
+        subtitle=" · ".join(
+            [*study, counts(len(points), len(front["points"]), len(best)), f"{dense['val_images']} validation images"]
+        ),
         dense=dense,
         points=points,
         shares=shares,
         accuracies=accuracies,
         front=best,
-        budgets=tuple(sorted({float(point["budget"]) for point in points})),
+        budgets=tuple(sorted({float(point["budget"]) for point in front["points"]})),
         floor=floor,
         top=top,
     )
 
 
-def stairs_of(
-    costs: NDArray[np.float64], accuracies: NDArray[np.float64], *, floor: float, end: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the corners of a front as a staircase, from the axis up to a cost, both (corners,).
-
-    Args:
-        costs: Of the front's points, cheap ones first.
-        accuracies: Theirs.
-        floor: Where the axis begins.
-        end: Where the staircase ends, if the dearest point costs no more.
-    """
-    end = max(end, float(costs[-1]))
-    lowest = min(floor, accuracies[0])
-    return np.append(np.repeat(costs, 2), end), np.concatenate([[lowest], np.repeat(accuracies, 2)])
+def step(images: int) -> str:
+    """Return how many points of accuracy, in per cent, one of so many images is."""
+    return f"{100 / images:.3g}"
 
 
-def accuracy_range(
-    everything: NDArray[np.float64], best: NDArray[np.float64], dense: Sequence[float]
-) -> tuple[float, float]:
-    """Return the accuracies between which the axis runs: of all points, those of the front, dense networks.
+def counts(drawn: int, there: int, best: int) -> str:
+    """Return how many points a chart shows, and how many of them are on its front."""
+    if not there:
+        return "no point yet"
+    many = f"{there} point{'s' * (there != 1)}"
+    return f"{many if drawn == there else f'{drawn} of {many} measured'}, {best} on the front"
 
-    A trial that collapsed to chance must not press the front into a line, even if nothing cheaper beats it:
-    points far below the rest are marked at the edge instead.
-    """
-    top = max([*dense, *best])
-    bottom = min([*dense, *best[best > top - _DEEPEST]])
-    spread = max(top - bottom, _NARROWEST)
-    lowest = min([bottom, *everything])
-    floor = lowest - 0.15 * spread if lowest >= bottom - 1.2 * spread else bottom - 0.6 * spread
-    floor = max(0.0, min(floor, top - _NARROWEST))
-    room = top - floor
-    return floor, min(top + 0.16 * room, 1.0 + 0.06 * room)
+
+def accuracy_title(axis: Axis, points: Iterable[Mapping[str, Any]]) -> str:
+    """Return whose accuracy these points are drawn at."""
+    return "validation accuracy" + (" of the file" if any(map(axis.known, points)) else "")
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -241,21 +313,34 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-BOARD_COLUMNS = ("float32", "latency", "INT8", "latency", "INT8 test")
-"""Heads of `board_cells`."""
+_BOARD: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "float32 size": ("float32_bytes", megabytes),
+    "float32 latency": ("float32_latency_ms", milliseconds),
+    "INT8 size": ("int8_bytes", megabytes),
+    "INT8 latency": ("int8_latency_ms", milliseconds),
+    "INT8 validation": ("int8_val_accuracy", lambda share: percent(share, 2)),
+    "INT8 test": ("int8_test_accuracy", lambda share: percent(share, 2)),
+}
+"""What files for the board measure: its key in records, and its form, by head of a table's column."""
 
 
-def board_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+def board_columns(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the heads of what the files for the board of any of these records measure."""
+    known = {key for record in records for key in record}
+    return tuple(head for head, (key, _) in _BOARD.items() if key in known)
+
+
+def board_cells(record: Mapping[str, Any], heads: Iterable[str]) -> tuple[str, ...]:
     """Return what a point's files for the board measure; empty cells where they were not made."""
-    if "int8_bytes" not in record:
-        return ("",) * len(BOARD_COLUMNS)
-    return (
-        megabytes(record["float32_bytes"]),
-        milliseconds(record["float32_latency_ms"]),
-        megabytes(record["int8_bytes"]),
-        milliseconds(record["int8_latency_ms"]),
-        percent(record["int8_test_accuracy"], 2),
-    )
+    measures = (_BOARD[head] for head in heads)
+    return tuple(shown(record[key]) if key in record else "" for key, shown in measures)
+
+
+def measured_on(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return what the latencies of these records are of, in words."""
+    known = list(records)
+    those = sorted({machine for axis in AXES for machine in axis.machines(known)})
+    return f"one thread of {those[0]}" if len(those) == 1 else f"one thread of several machines: {'; '.join(those)}"
 
 
 def widths_summary(widths: Mapping[str, int], most: int = 4) -> str:

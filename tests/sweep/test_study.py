@@ -117,7 +117,8 @@ def show(bucket: Bucket, monkeypatch):
 
         monkeypatch.setattr(showing, "Drawing", drawing)
         settings: Any = SimpleNamespace(
-            directory=bucket.root / "s", study="s", budgets=(0.25,), place=lambda: bucket
+            directory=bucket.root / "s", study="s", budgets=(0.25,), place=lambda: bucket, storage="gs://b/runs",
+            tracking_uri="https://me:secret@host",
         )  # fmt: skip
         tracker: Any = SimpleNamespace(front=lambda front, **_more: told.append(front))
         return Showing(settings, FRONT, tracker, claim)
@@ -131,7 +132,8 @@ def test_a_front_is_stored_and_tracked_once_it_is_drawn(bucket: Bucket, claim: C
     assert bucket.names("s") == []
     begun.end()
     assert sorted(bucket.names("s")) == sorted(FRONT_FILES)
-    assert show.told == [FRONT]
+    (front,) = show.told
+    assert front == {**FRONT, "places": ["--storage", "gs://b/runs", "--tracking-uri", "https://host"]}
 
 
 def test_a_front_of_a_study_that_was_taken_over_while_it_was_drawn_is_not_stored(

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from sweep.report.classes import class_section
 from sweep.report.view import look
 from tests.sweep.report.fronts import FRONTS, by_class, front_of
@@ -42,6 +44,38 @@ def test_the_lower_the_darker_and_100_per_cent_is_white():
 
 def test_of_a_long_front_eight_points_are_shown():
     assert {len(row) for row in cells(class_section(look(FRONTS["many budgets"])))} == {2 + 1 + 8}
+
+
+def told(section):
+    return re.search("<p>(.*?)</p>", section, re.DOTALL)[1].replace("\n", " ")
+
+
+def test_it_says_how_many_of_the_front_are_shown():
+    assert "the dense network, then 8 of the 19 points of the front (at least 5 % apart, at most 8) from dear" in told(
+        class_section(look(FRONTS["many budgets"]))
+    )
+    close = front_of([(0.5, 0.9, 0.5), (0.49, 0.89, 0.5), (0.1, 0.8, 0.1)])
+    assert "then 2 of the 3 points of the front" in told(class_section(look(close)))
+    assert "the dense network, then the front from dear to cheap" in told(
+        class_section(look(front_of([(0.1, 0.8, 0.1)])))
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (1, "1 test image a class, so one image is 100 points"),
+        (8, "8 test images a class, so one image is 12.5 points"),
+        (140, "140 test images a class, so one image is 0.714 points"),
+    ],
+)
+def test_a_step_is_what_one_image_is_worth(images, said):
+    front = front_of([])
+    front["dense"]["by_class"] = {"beach": {"images": images, "right": 1, "taken_for": None}}
+    front["dense"]["val_images"] = images
+    view = look(front)
+    assert said in told(class_section(view))
+    assert f"one of them is {said.split()[-2]} points" in view.note
 
 
 def test_classes_of_different_sizes_are_said_to_be():

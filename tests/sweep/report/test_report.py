@@ -19,7 +19,7 @@ from sweep.report.plot import DOTS, SIZE, draw
 from sweep.report.text import markdown, table
 from sweep.report.view import AXES, MACS, axes_of, count, look, percent, widths_summary
 from sweep.report.web import figure, page
-from tests.sweep.report.fronts import BUDGETS, FRONTS, front_of
+from tests.sweep.report.fronts import BUDGETS, FRONTS, front_of, on_board
 
 every_front = pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
 
@@ -145,6 +145,19 @@ def test_budgets_have_colours_that_grow_lighter():
     assert (np.diff(luma) > 0).all()
 
 
+def test_a_budget_has_one_colour_on_all_axes_and_in_the_table():
+    front = on_board(front_of([(0.5, 0.92, 0.5), (0.25, 0.93, 0.25), (0.1, 0.9, 0.1)]))  # 50 % is not on the front
+    colours = {}
+    for axis in axes_of(front):
+        for trace in figure(look(front, axis)).data:
+            if trace.name.startswith("budget"):
+                colours.setdefault(trace.name, set()).add(trace.marker.color)
+    assert sorted(colours) == ["budget 10 %", "budget 25 %", "budget 50 %"]
+    rows = re.findall(r'background:(#[0-9a-f]+)"></span>.*?</td><td>(\d+ %)</td>', beside_plotly(page(front)))
+    assert {f"budget {budget}": {colour} for colour, budget in rows}.items() <= colours.items()
+    assert len(rows) == 2
+
+
 HOSTILE = "</script><b>[red]|`x`"
 
 
@@ -190,27 +203,32 @@ def test_widths_are_summed_up():
     assert widths_summary({f"g{n}": 1 for n in range(9)}).endswith("g3 1, and 5 more")
 
 
-@pytest.mark.system
-def test_a_browser_draws_every_point(tmp_path):
+def in_a_browser(text, folder, *flags):
+    """What a browser makes of a page."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium or google-chrome on this machine")
-    (tmp_path / "front.html").write_text(page(FRONTS["tied"]))
-    seen = subprocess.run(
+    (folder / "front.html").write_text(text)
+    return subprocess.run(
         [
             browser,
             *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            *("--virtual-time-budget=5000", "--dump-dom", (tmp_path / "front.html").as_uri()),
+            f"--user-data-dir={folder / 'profile'}",
+            *("--virtual-time-budget=5000", "--dump-dom", *flags, (folder / "front.html").as_uri()),
         ],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     ).stdout
+
+
+@pytest.mark.system
+def test_a_browser_draws_every_point(tmp_path):
+    seen = in_a_browser(page(FRONTS["tied"]), tmp_path)
     assert len(re.findall(r'<path class="point', seen)) == len(FRONTS["tied"]["points"]) + 1  # and dense
-    assert "dense network, 93.2 %" in seen
+    assert "dense, 93.2 %" in seen
 
 
 def test_a_front_can_be_drawn_against_all_that_was_measured():
@@ -232,4 +250,4 @@ def test_a_front_can_be_drawn_against_all_that_was_measured():
 def test_a_front_without_files_for_the_board_has_one_axis():
     assert axes_of(FRONTS["500"]) == [MACS]
     assert "INT8" not in markdown(FRONTS["500"])
-    assert beside_plotly(page(FRONTS["500"])).count("<button") == 1
+    assert beside_plotly(page(FRONTS["500"])).count("<button data-axis") == 1
