@@ -71,6 +71,8 @@ def report(
     ]
     if promotion.previous is None:
         lines.append(f"roll back: nothing else was {alias} before")
+    elif promotion.previous == promotion.version:
+        lines.append(f"roll back: {alias} was version {promotion.version} already; nothing moved")
     else:
         lines += [
             f"roll back, to version {promotion.previous} that was {alias} before:",

@@ -171,9 +171,10 @@ def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Pa
     assert raw.SerializeToString() == (study / "points" / "t000-50pct" / "model.onnx").read_bytes()
 
 
-def test_a_point_is_registered_once(run: Promote, storage: Path):
-    for _ in range(2):
+def test_a_point_is_registered_once(run: Promote, storage: Path, capfd):
+    for said in ("nothing else was champion before", "champion was version 1 already; nothing moved"):
         run("--point", "t001-25pct")
+        assert capfd.readouterr().out.endswith(f"roll back: {said}\n")
     run("--point", "t001-25pct", alias="candidate")
     assert registry(storage) == ({"champion": "1", "candidate": "1"}, {1: "t001-25pct"})
     client = MlflowClient(default_uri(storage))
