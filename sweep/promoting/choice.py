@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.errors import ArtifactError, SettingsError
 from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
-from sweep.front import MACS, MACS_SHARE, Cost, choose
+from sweep.promoting.choosing import MACS, MACS_SHARE, Cost, choose
+from sweep.report.view import megabytes, milliseconds
 
 if TYPE_CHECKING:
     import argparse
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from sweep.storage.bucket import Storage
 
-MEASURED = {"latency": ("latency_ms", " ms"), "bytes": ("bytes", "")}
-"""What --by calls the board_figures of a file for the board: their keys, and their units."""
+MEASURED = {"latency": ("latency", "latency_ms", milliseconds), "bytes": ("size", "bytes", megabytes)}
+"""What --by calls the board_figures of a file for the board: their names, their keys, how they are shown."""
 
 
 def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
@@ -28,8 +29,9 @@ def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
     kind = next((kind for kind, limit in limits.items() if limit is not None), given.by)
     if kind == "macs":
         return MACS_SHARE, given.max_macs_ratio
-    key, unit = MEASURED[kind]
-    return Cost(key=f"{given.precision}_{key}", name=f"{given.precision} {kind}", unit=unit), limits[kind]
+    name, key, shown = MEASURED[kind]
+    precision = given.precision
+    return Cost(key=f"{precision}_{key}", name=f"{name} in {precision}", shown=shown), limits[kind]
 
 
 def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str, Any]]:

@@ -5,36 +5,38 @@ from __future__ import annotations
 import pytest
 
 from sweep import promote
-from sweep.front import MACS, Cost
+from sweep.promoting import choice
+from sweep.promoting.choosing import MACS, Cost
+from sweep.report.view import milliseconds
 
 
 def test_a_choice_by_latencies_of_several_machines_says_so():
-    latency = Cost(key="int8_latency_ms", name="int8 latency")
+    latency = Cost(key="int8_latency_ms", name="latency in int8", shown=milliseconds)
     points = [{"int8_latency_ms": 1.0, "board_machine": "fast"}, {"int8_latency_ms": 2.0, "board_machine": "slow"}, {}]
-    told = promote.of_several_machines(points, latency)
+    told = choice.of_several_machines(points, latency)
     assert "measured on several machines" in told
     assert "fast; slow" in told
-    assert promote.of_several_machines(points[1:], latency) == ""
-    assert promote.of_several_machines(points, MACS) == ""
+    assert choice.of_several_machines(points[1:], latency) == ""
+    assert choice.of_several_machines(points, MACS) == ""
 
 
 @pytest.mark.parametrize(
-    ("flags", "key", "unit", "most"),
+    ("flags", "key", "shown", "most"),
     [
-        (["--max-macs", "9k"], "macs", None, 9e3),
-        (["--max-macs-ratio", "0.3"], "macs_ratio", None, 0.3),
-        (["--max-latency-ms", "3"], "int8_latency_ms", " ms", 3.0),
-        (["--max-bytes", "900"], "int8_bytes", "", 900.0),
-        (["--min-accuracy", "0.9", "--by", "latency"], "int8_latency_ms", " ms", None),
-        (["--min-accuracy", "0.9", "--by", "bytes"], "int8_bytes", "", None),
-        (["--min-accuracy", "0.9"], "macs_ratio", None, None),
+        (["--max-macs", "9k"], "macs", "2.00 k", 9e3),
+        (["--max-macs-ratio", "0.3"], "macs_ratio", "2000.000", 0.3),
+        (["--max-latency-ms", "3"], "int8_latency_ms", "2000.00 ms", 3.0),
+        (["--max-bytes", "900"], "int8_bytes", "0.00 MB", 900.0),
+        (["--min-accuracy", "0.9", "--by", "latency"], "int8_latency_ms", "2000.00 ms", None),
+        (["--min-accuracy", "0.9", "--by", "bytes"], "int8_bytes", "0.00 MB", None),
+        (["--min-accuracy", "0.9"], "macs_ratio", "2000.000", None),
     ],
 )
-def test_what_a_point_is_chosen_by_is_what_was_asked(flags, key, unit, most):
+def test_what_a_point_is_chosen_by_is_what_was_asked(flags, key, shown, most):
     base = ["--study", "s", "--alias", "champion", "--precision", "int8"]
-    cost, at_most = promote.wanted(promote.parse([*base, *flags]))
+    cost, at_most = choice.wanted(promote.parse([*base, *flags]))
     assert (cost.key, at_most) == (key, most)
-    assert unit in (None, cost.unit)
+    assert cost.shown(2000.0) == shown
 
 
 def test_units_of_a_count_are_thousands_millions_and_billions():
