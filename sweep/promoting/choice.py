@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.errors import ArtifactError, SettingsError
 from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
-from sweep.promoting.choosing import MACS, MACS_SHARE, Cost, choose
+from sweep.promoting.choosing import MACS, MACS_SHARE, Cost, choose, missed, told
 from sweep.report.view import megabytes, milliseconds
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
         points = read_front(given.study, storage)["points"]
         sys.stdout.write(of_several_machines(points, cost))
         point = choose(points, cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
+        sys.stdout.write(just_missed(points, cost, at_most, given.min_accuracy))
         return given.study, point
     for flag, value, instead in (
         ("max-macs-ratio", given.max_macs_ratio, "--max-macs"),
@@ -65,6 +66,7 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
     cost = MACS if cost is MACS_SHARE else cost
     sys.stdout.write(of_several_machines(across["points"], cost))
     point = choose(across["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy)
+    sys.stdout.write(just_missed(across["points"], cost, at_most, given.min_accuracy))
     return point["study"], point
 
 
@@ -77,6 +79,18 @@ def of_several_machines(points: Sequence[Mapping[str, Any]], cost: Cost) -> str:
         f"these latencies were measured on several machines, which no choice makes up for: {'; '.join(machines)}; "
         "python -m nasprune.shipping measures a point on another\n"
     )
+
+
+def just_missed(
+    points: Sequence[Mapping[str, Any]], cost: Cost, at_most: float | None, min_accuracy: float | None
+) -> str:
+    """A line to be told where a limit leaves out a point from whose row it was perhaps copied, else nothing."""
+    point = missed(points, cost=cost, at_most=at_most, min_accuracy=min_accuracy)
+    if point is None:
+        return ""
+    study = f"--study {point['study']} " if "study" in point else ""
+    what = told(point, cost, at_most=at_most, min_accuracy=min_accuracy)
+    return f"{what} misses the limit by less than tables show; {study}--point {point['point']} takes it\n"
 
 
 def read_front(study: str, storage: Storage) -> dict[str, Any]:

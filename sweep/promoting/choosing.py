@@ -30,7 +30,16 @@ class Cost:
     shown: Callable[[float], str]
 
 
-MACS_SHARE = Cost(key="macs_ratio", name="MACs share", shown="{:.3f}".format)
+def _share(share: float, digits: int = 1) -> str:
+    """Return a share as flags take it, rounded as tables round its per cent."""
+    return f"{round(100 * share, digits) / 100:.{2 + digits}f}"
+
+
+def _accuracy(accuracy: float) -> str:
+    return _share(accuracy, 2)
+
+
+MACS_SHARE = Cost(key="macs_ratio", name="MACs share", shown=_share)
 MACS = Cost(key="macs", name="number of MACs", shown=count)
 
 
@@ -80,24 +89,61 @@ def choose(
             f"no point of the study has a {cost.name}: its files for the board were never measured; run the study "
             "again with --board front, or choose by MACs"
         )
-    front = on_front([each[cost.key] for each in known], [each["val_accuracy"] for each in known])
-    # On a front the dearer point is the more accurate one.
-    ranked = sorted((each for each, good in zip(known, front, strict=True) if good), key=lambda each: each[cost.key])
+    ranked = _ranked(known, cost)
     if at_most is not None:
         fitting = [each for each in ranked if each[cost.key] <= at_most]
         if fitting:
             return fitting[-1]
         raise SettingsError(
             f"no point has a {cost.name} of at most {cost.shown(at_most)}; the cheapest is "
-            f"{_shown(ranked[0], cost)}: allow more, or run trials with a smaller budget"
+            f"{told(ranked[0], cost, at_most=at_most)}: allow more, or run trials with a smaller budget"
         )
     fitting = [each for each in ranked if each["val_accuracy"] >= (min_accuracy or 0.0)]
     if fitting:
         return fitting[0]
     raise SettingsError(
-        f"no point has a validation accuracy of {min_accuracy:.4g} or more; the most accurate is "
-        f"{_shown(ranked[-1], cost)}: ask for less, or run trials with a larger budget"
+        f"no point has a validation accuracy of {_accuracy(min_accuracy or 0.0)} or more; the most accurate is "
+        f"{told(ranked[-1], cost, min_accuracy=min_accuracy)}: ask for less, or run trials with a larger budget"
     )
+
+
+def missed(
+    points: Sequence[Mapping[str, Any]],
+    *,
+    cost: Cost = MACS_SHARE,
+    at_most: float | None = None,
+    min_accuracy: float | None = None,
+) -> Mapping[str, Any] | None:
+    """Return the best point of the front that breaks a limit which in tables, which round, reads as its own figure.
+
+    Such a limit was perhaps copied from its row. The arguments are those of `choose`.
+    """
+    ranked = _ranked([each for each in points if cost.key in each], cost)
+    if at_most is not None:
+        left = [each for each in ranked if each[cost.key] > at_most]
+        return next((each for each in left[::-1] if cost.shown(each[cost.key]) == cost.shown(at_most)), None)
+    if min_accuracy is not None:
+        left = [each for each in ranked if each["val_accuracy"] < min_accuracy]
+        return next((each for each in left if _accuracy(each["val_accuracy"]) == _accuracy(min_accuracy)), None)
+    return None
+
+
+def told(
+    point: Mapping[str, Any], cost: Cost, *, at_most: float | None = None, min_accuracy: float | None = None
+) -> str:
+    """Return a point in words: its name, cost and accuracy; in all digits what would read as a limit that it breaks."""
+    costs = _beside(point[cost.key], at_most, cost.shown)
+    return f"{point['point']} ({cost.name} {costs}, accuracy {_beside(point['val_accuracy'], min_accuracy, _accuracy)})"
+
+
+def _beside(value: float, limit: float | None, shown: Callable[[float], str]) -> str:
+    return f"{shown(value)}, exactly {value}" if limit is not None and shown(value) == shown(limit) else shown(value)
+
+
+def _ranked(points: Sequence[Mapping[str, Any]], cost: Cost) -> list[Mapping[str, Any]]:
+    """Return those on the front, from cheap to dear, which is from the least to the most accurate one."""
+    front = on_front([each[cost.key] for each in points], [each["val_accuracy"] for each in points])
+    return sorted((each for each, good in zip(points, front, strict=True) if good), key=lambda each: each[cost.key])
 
 
 def _named(points: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -109,9 +155,5 @@ def _named(points: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     near = difflib.get_close_matches(name, longer or by_name, n=1, cutoff=0.0)
     raise SettingsError(
         f"there is no point {name!r} among the {len(by_name)} of this study; the nearest name is "
-        f"{_shown(by_name[near[0]], MACS_SHARE)}"
+        f"{told(by_name[near[0]], MACS_SHARE)}"
     )
-
-
-def _shown(point: Mapping[str, Any], cost: Cost) -> str:
-    return f"{point['point']} ({cost.name} {cost.shown(point[cost.key])}, accuracy {point['val_accuracy']:.4f})"

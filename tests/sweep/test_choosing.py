@@ -3,7 +3,7 @@
 import pytest
 
 from nasprune.errors import SettingsError
-from sweep.promoting.choosing import MACS, Cost, choose
+from sweep.promoting.choosing import MACS, MACS_SHARE, Cost, choose, missed, told
 from sweep.report.view import milliseconds
 
 
@@ -109,3 +109,32 @@ def test_of_names_the_nearest_is_one_that_goes_on_as_given(begun):
     names = [record(name, 0.1, 0.9) for name in ("t001-5pct", "t000-10pct-polished", "t010-1pct")]
     with pytest.raises(SettingsError, match="nearest name is t000-10pct-polished"):
         choose(names, point=begun)
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen", "left_out", "words"),
+    [
+        ({"min_accuracy": 0.4167}, "b", "a", "a (MACs share 0.099, accuracy 0.4167, exactly 0.41666)"),
+        ({"at_most": 0.099}, "0", "a", "a (MACs share 0.099, exactly 0.09915, accuracy 0.4167)"),
+        ({"min_accuracy": 0.4168}, "b", None, ""),
+        ({"min_accuracy": 0.41666}, "a", None, ""),
+        ({"at_most": 0.0992}, "a", None, ""),
+    ],
+    ids=str,
+)
+def test_a_figure_that_tables_rounded_is_known_again(asked, chosen, left_out, words):
+    """Both 0 and a have a share of 9.9 %, and the accuracy of a is 41.67 %, where figures are rounded."""
+    study = [record("0", 0.0989, 0.4), record("a", 0.09915, 0.41666), record("b", 0.5, 0.6), record("c", 0.6, 0.41669)]
+    assert choose(study, **asked)["point"] == chosen
+    close = missed(study, **asked)
+    assert (close and close["point"]) == left_out
+    assert (told(close, MACS_SHARE, **asked) if close else "") == words
+
+
+def test_a_refusal_tells_apart_what_tables_show_alike():
+    with pytest.raises(
+        SettingsError, match=r"at most 0\.099; the cheapest is a \(MACs share 0\.099, exactly 0\.09915, "
+    ):
+        choose([record("a", 0.09915, 0.9)], at_most=0.099)
+    with pytest.raises(SettingsError, match=r"of 0\.9334 or more; .* accuracy 0\.9334, exactly 0\.93336\)"):
+        choose([record("a", 0.09915, 0.93336)], min_accuracy=0.9334)

@@ -20,6 +20,17 @@ def test_a_choice_by_latencies_of_several_machines_says_so():
     assert choice.of_several_machines(points, MACS) == ""
 
 
+def test_a_limit_that_leaves_out_the_point_it_was_copied_from_says_so():
+    points = [{"point": name, "study": "s", "macs": macs, "val_accuracy": macs / 1e7}
+              for name, macs in (("a", 2_600_000), ("b", 2_684_000))]  # fmt: skip
+    line = choice.just_missed(points, MACS, 2.68e6, None)
+    assert line == (
+        "b (number of MACs 2.68 M, exactly 2684000, accuracy 0.2684) misses the limit by less than tables show; "
+        "--study s --point b takes it\n"
+    )
+    assert choice.just_missed(points, MACS, 2.69e6, None) == choice.just_missed(points, MACS, None, None) == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "key", "shown", "most"),
     [
