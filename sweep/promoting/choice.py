@@ -30,8 +30,8 @@ def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
     if kind == "macs":
         return MACS_SHARE, given.max_macs_ratio
     name, key, shown = MEASURED[kind]
-    precision = given.precision
-    return Cost(key=f"{precision}_{key}", name=f"{name} in {precision}", shown=shown), limits[kind]
+    of = given.precision
+    return Cost(key=f"{of}_{key}", name=f"{name} in {of}", shown=shown, accuracy=f"{of}_val_accuracy"), limits[kind]
 
 
 def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str, Any]]:
@@ -46,7 +46,12 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
         points = read_front(given.study, storage)["points"]
         sys.stdout.write(of_several_machines(points, cost))
         point = choose(points, cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
-        sys.stdout.write(just_missed(points, cost, at_most, given.min_accuracy))
+        sys.stdout.write(just_missed(points, cost, at_most, given))
+        if given.precision and f"{given.precision}_bytes" not in point:
+            raise SettingsError(
+                f"--precision {given.precision} given, but files for the board of point {point['point']} were never "
+                "measured; expected one that was; run the study again with --board all, or leave --precision out"
+            )
         return given.study, point
     for flag, value, instead in (
         ("max-macs-ratio", given.max_macs_ratio, "--max-macs"),
@@ -66,7 +71,7 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
     cost = MACS if cost is MACS_SHARE else cost
     sys.stdout.write(of_several_machines(across["points"], cost))
     point = choose(across["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy)
-    sys.stdout.write(just_missed(across["points"], cost, at_most, given.min_accuracy))
+    sys.stdout.write(just_missed(across["points"], cost, at_most, given))
     return point["study"], point
 
 
@@ -82,15 +87,16 @@ def of_several_machines(points: Sequence[Mapping[str, Any]], cost: Cost) -> str:
 
 
 def just_missed(
-    points: Sequence[Mapping[str, Any]], cost: Cost, at_most: float | None, min_accuracy: float | None
+    points: Sequence[Mapping[str, Any]], cost: Cost, at_most: float | None, given: argparse.Namespace
 ) -> str:
     """A line to be told where a limit leaves out a point from whose row it was perhaps copied, else nothing."""
-    point = missed(points, cost=cost, at_most=at_most, min_accuracy=min_accuracy)
+    limits = {"at_most": at_most, "min_accuracy": given.min_accuracy}
+    point = missed(points, cost=cost, **limits)
     if point is None:
         return ""
-    study = f"--study {point['study']} " if "study" in point else ""
-    what = told(point, cost, at_most=at_most, min_accuracy=min_accuracy)
-    return f"{what} misses the limit by less than tables show; {study}--point {point['point']} takes it\n"
+    flags = [f"--study {point['study']}"] if "study" in point else []
+    flags += [f"--point {point['point']}", *([f"--precision {given.precision}"] if given.precision else [])]
+    return f"{told(point, cost, **limits)} misses the limit by less than tables show; {' '.join(flags)} takes it\n"
 
 
 def read_front(study: str, storage: Storage) -> dict[str, Any]:

@@ -23,11 +23,17 @@ class Cost:
         key: Its name in the records.
         name: Its name for people.
         shown: Its number for people, with its unit, in as many digits as tables of points show.
+        accuracy: The name of the validation accuracy that belongs to it. Points without it count with their network's.
     """
 
     key: str
     name: str
     shown: Callable[[float], str]
+    accuracy: str = "val_accuracy"
+
+    def accuracy_of(self, point: Mapping[str, Any]) -> float:
+        """Return the validation accuracy that a point offers for its cost, in 0..1."""
+        return float(point.get(self.accuracy, point["val_accuracy"]))
 
 
 def _share(share: float, digits: int = 1) -> str:
@@ -53,7 +59,8 @@ def choose(
 ) -> Mapping[str, Any]:
     """Return one point by what is asked of it; exactly one of the three must be given.
 
-    Only validation accuracy is looked at, and but for a choice by name only the front of accuracy and this cost.
+    Only validation accuracy is looked at, that of the file whose cost counts, and but for a choice by name only the
+    front of accuracy and this cost.
 
     Args:
         points: records with `point`, `val_accuracy` and the cost's key, such as the points of front.json. Those
@@ -98,7 +105,7 @@ def choose(
             f"no point has a {cost.name} of at most {cost.shown(at_most)}; the cheapest is "
             f"{told(ranked[0], cost, at_most=at_most)}: allow more, or run trials with a smaller budget"
         )
-    fitting = [each for each in ranked if each["val_accuracy"] >= (min_accuracy or 0.0)]
+    fitting = [each for each in ranked if cost.accuracy_of(each) >= (min_accuracy or 0.0)]
     if fitting:
         return fitting[0]
     raise SettingsError(
@@ -123,8 +130,8 @@ def missed(
         left = [each for each in ranked if each[cost.key] > at_most]
         return next((each for each in left[::-1] if cost.shown(each[cost.key]) == cost.shown(at_most)), None)
     if min_accuracy is not None:
-        left = [each for each in ranked if each["val_accuracy"] < min_accuracy]
-        return next((each for each in left if _accuracy(each["val_accuracy"]) == _accuracy(min_accuracy)), None)
+        left = [each for each in ranked if cost.accuracy_of(each) < min_accuracy]
+        return next((each for each in left if _accuracy(cost.accuracy_of(each)) == _accuracy(min_accuracy)), None)
     return None
 
 
@@ -133,7 +140,8 @@ def told(
 ) -> str:
     """Return a point in words: its name, cost and accuracy; in all digits what would read as a limit that it breaks."""
     costs = _beside(point[cost.key], at_most, cost.shown)
-    return f"{point['point']} ({cost.name} {costs}, accuracy {_beside(point['val_accuracy'], min_accuracy, _accuracy)})"
+    accuracy = _beside(cost.accuracy_of(point), min_accuracy, _accuracy)
+    return f"{point['point']} ({cost.name} {costs}, accuracy {accuracy})"
 
 
 def _beside(value: float, limit: float | None, shown: Callable[[float], str]) -> str:
@@ -142,7 +150,7 @@ def _beside(value: float, limit: float | None, shown: Callable[[float], str]) ->
 
 def _ranked(points: Sequence[Mapping[str, Any]], cost: Cost) -> list[Mapping[str, Any]]:
     """Return those on the front, from cheap to dear, which is from the least to the most accurate one."""
-    front = on_front([each[cost.key] for each in points], [each["val_accuracy"] for each in points])
+    front = on_front([each[cost.key] for each in points], [cost.accuracy_of(each) for each in points])
     return sorted((each for each, good in zip(points, front, strict=True) if good), key=lambda each: each[cost.key])
 
 

@@ -61,7 +61,7 @@ def test_what_cannot_be_chosen_is_told_in_one_line_with_the_nearest(asked, told)
     assert "\n" not in str(refusal.value)
 
 
-LATENCY = Cost(key="int8_latency_ms", name="latency in int8", shown=milliseconds)
+LATENCY = Cost(key="int8_latency_ms", name="latency in int8", shown=milliseconds, accuracy="int8_val_accuracy")
 MEASURED = [
     {**STUDY[0], "int8_latency_ms": 4.0},
     {**STUDY[1], "int8_latency_ms": 5.0},  # fewer MACs than the one above, but slower and less accurate
@@ -82,6 +82,23 @@ MEASURED = [
 )
 def test_a_point_is_chosen_by_what_its_files_measure(asked, expected):
     assert choose(MEASURED, cost=LATENCY, **asked)["point"] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [({"at_most": 5.0}, "b"), ({"at_most": 3.0}, "c"), ({"min_accuracy": 0.7}, "b"), ({"min_accuracy": 0.9}, "old")],
+    ids=str,
+)
+def test_a_file_is_chosen_by_its_own_accuracy(asked, expected):
+    """The network of a is the best, but its INT8 file is next to chance. Of the file of old no more is known."""
+    measured = {"a": (0.95, 2.0, 0.3), "b": (0.90, 4.0, 0.8), "c": (0.85, 1.0, 0.6), "old": (0.93, 6.0, None)}
+    points = [
+        record(name, 0.1, accuracy) | {LATENCY.key: cost} | ({} if own is None else {LATENCY.accuracy: own})
+        for name, (accuracy, cost, own) in measured.items()
+    ]
+    assert choose(points, cost=LATENCY, **asked)["point"] == expected
+    assert missed(points, cost=LATENCY, min_accuracy=0.80004)["point"] == "b"
+    assert told(points[0], LATENCY) == "a (latency in int8 2.00 ms, accuracy 0.3000)"
 
 
 def test_what_was_never_measured_cannot_be_chosen_by():
