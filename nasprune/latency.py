@@ -109,9 +109,9 @@ def measure(
     for layer in coupling.layers:
         key = layer_key(layer)
         if key:
-            given = layer.fixed_inputs if layer.inputs is None else len(layer.inputs)
+            given, made = _full_widths(layer)
             _, wide, tall = widest.get(key, (layer, 0, 0))
-            widest[key] = (layer, max(wide, given), max(tall, len(layer.outputs)))
+            widest[key] = (layer, max(wide, given), max(tall, made))
     layers = {}
     for number, (key, (layer, wide, tall)) in enumerate(widest.items(), 1):
         inputs = [layer.fixed_inputs] if layer.inputs is None else _grid(wide)
@@ -123,6 +123,11 @@ def measure(
     if runtime == "torch":
         threads = torch.get_num_threads()
     return LatencyTable(runtime=runtime, threads=threads, machine=where, layers=layers)
+
+
+def _full_widths(layer: Layer) -> tuple[int, int]:
+    """Input and output channels of a layer as it was traced."""
+    return layer.fixed_inputs if layer.inputs is None else len(layer.inputs), len(layer.outputs)
 
 
 def _grid(width: int, *, step: int = 1) -> list[int]:
@@ -200,7 +205,7 @@ def latency_cost(coupling: Coupling, table: LatencyTable) -> LatencyCost:
     """The latency of the network behind `coupling`, by a table measured for the dense one.
 
     Raises:
-        SettingsError: if the table lacks a layer.
+        SettingsError: if the table lacks a layer, or was measured for narrower ones.
     """
     layers = [(layer, layer_key(layer)) for layer in coupling.layers]
     layers = [(layer, key) for layer, key in layers if key]
@@ -214,7 +219,14 @@ def latency_cost(coupling: Coupling, table: LatencyTable) -> LatencyCost:
                 f"the latency table, measured on {table.machine}, lacks the layer {layer.name} ({key}); "
                 "measure one for this network and image size"
             )
-        grids.append(table.layers[key])
+        grid = table.layers[key]
+        for side, width in zip(("inputs", "outputs"), _full_widths(layer), strict=True):
+            if width > grid[side][-1]:  # all wider layers would seem to take the last time
+                raise SettingsError(
+                    f"the latency table, measured on {table.machine}, has the layer {layer.name} ({key}) with at most "
+                    f"{grid[side][-1]} {side}, here it has {width}; measure one for this network, its classes and bands"
+                )
+        grids.append(grid)
         outputs[row], fixed_outputs[row] = per_group(coupling, layer.outputs)
         if layer.inputs is None:
             fixed_inputs[row] = layer.fixed_inputs

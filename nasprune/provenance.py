@@ -19,13 +19,12 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
 
     To be asked for before the work: files may change while it runs.
     """
-    hardware = torch.cuda.get_device_name() if compute.device.type == "cuda" else platform.processor()
     return {
         **known,
         "commit": commit(),
         "versions": {name: _version(name) for name in ("nasprune", "torch", "torchvision")},
         "device": compute.device.type,
-        "hardware": hardware or platform.machine(),
+        "hardware": torch.cuda.get_device_name() if compute.device.type == "cuda" else processor(),
         "bfloat16": compute.bfloat16,
         "threads": torch.get_num_threads(),
     }

@@ -58,19 +58,10 @@ def onnx_logits(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     return cast("npt.NDArray[np.float32]", logits)
 
 
-def evaluate_onnx(path: Path, batches: Batches) -> float:
-    """Accuracy in 0..1 of an exported file under ONNX Runtime, on all images of `batches`.
-
-    Args:
-        path: The file.
-        batches: Batches of pixels in [0, 1]: not augmented, not normalised (`Statistics` of mean 0 and deviation 1).
-
-    Raises:
-        ArtifactError: if ONNX Runtime cannot load the file or it has another input.
-    """
-    runtime = onnx_session(path)
+def evaluate_onnx(session: onnxruntime.InferenceSession, batches: Batches) -> float:
+    """Accuracy in 0..1 of an exported file under ONNX Runtime, on all images of `batches`: pixels in [0, 1]."""
     right = 0
     for images, labels in batches.epoch(0):
-        (logits,) = runtime.run(["logits"], {"image": images.cpu().numpy()})
+        (logits,) = session.run(["logits"], {"image": images.cpu().numpy()})
         right += int((np.asarray(cast("object", logits)).argmax(1) == labels.cpu().numpy()).sum())
     return right / batches.images_count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shlex
 import sys
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
                 f"'{same[0].study}' {told}; leave these out"
             )
         across = front_across(same, left_out)
-        left = leave(across, storage, given)
+        left = leave(across, storage, given, named=bool(given.studies))
         console.print(table(across))
         lines = [f"\nfront:   {left.page}", f"run:     {left.link}", f"promote: {promote_command(across, given)}", ""]
         if left.browse:
@@ -86,7 +87,8 @@ def compare_with(study: str, places: StudySettings) -> str:
         places: Where it is kept and tracked.
 
     Returns:
-        Empty where there is no other study to compare with.
+        Empty where there is no other study to compare with. Where more studies were measured on other images, the front
+        is theirs, here as for a promotion, and stays; the line then says how to compare those like this one.
 
     Raises:
         NaspruneError: With what the user can mend.
@@ -99,7 +101,18 @@ def compare_with(study: str, places: StudySettings) -> str:
     mine = next((each for each in sets if study in {one.study for one in each}), None)
     if mine is None:  # no point was finished
         return ""
-    studies, left_out = comparable(mine, like=study)
+    studies, left_out = comparable(mine)
+    if study in left_out:
+        alike = [each.study for each in comparable(mine, like=study)[0]]
+        words = ["uv", "run", "sweep/compare.py", "--studies", ",".join(alike), *name_places(places)]
+        return (
+            ""
+            if len(alike) < 2
+            else (
+                f"the front of {studies[0].dataset} is of {len(studies)} studies beside which '{study}' has "
+                f"{left_out[study]}; {shlex.join(words)} compares it with those like it"
+            )
+        )
     if len(studies) < 2:
         return ""
     left = leave(front_across(studies, left_out), storage, places)
@@ -117,15 +130,26 @@ class Left:
     """Serves that link; None if a server does."""
 
 
-def leave(across: Mapping[str, Any], storage: Storage, places: Places) -> Left:
-    """Write and track a data set's front."""
+def leave(across: Mapping[str, Any], storage: Storage, places: Places, *, named: bool = False) -> Left:
+    """Write and track a data set's front.
+
+    Args:
+        across: The front.
+        storage: Where its studies are kept.
+        places: Where they are tracked.
+        named: Whether its studies were named. Such a front has files and a run of its own: those of the data set hold
+            what a promotion chooses from.
+    """
     from sweep.report.across import markdown, page
     from sweep.tracking.dataset_run import log_dataset_front
     from sweep.tracking.mlflow_client import connect
     from sweep.tracking.tracker import browse
 
     connection = connect(places.tracking_uri, storage.root)
-    folder = f"{FOLDER}/{plain(across['dataset'])}"
+    folder, of = f"{FOLDER}/{plain(across['dataset'])}", across["dataset"]
+    if named:
+        names = ", ".join(sorted(each["study"] for each in across["studies"]))
+        folder, of = f"{folder}-{hashlib.sha256(names.encode()).hexdigest()[:8]}", f"{of}: {names}"
     files = [storage.root / folder / name for name in ("front.json", "front.html")]
     best = [point for point in across["points"] if point["on_front"]]
     metrics = {
@@ -140,7 +164,7 @@ def leave(across: Mapping[str, Any], storage: Storage, places: Places) -> Left:
         for file in files:
             storage.store_path(file)
         run = log_dataset_front(
-            connection, across["dataset"], name=front_name(storage, folder), files=files, note=markdown(across),
+            connection, across["dataset"], of=of, name=front_name(storage, folder), files=files, note=markdown(across),
             metrics=metrics,
         )  # fmt: skip
     root, command = browse(connection.shown, local=connection.local)

@@ -17,7 +17,7 @@ from nasprune.files import plain
 from sweep.commandline import add_places, command, settle_places
 from sweep.promoting.choice import MEASURED, find
 from sweep.promoting.report import report
-from sweep.promoting.verification import VERIFY, check, measure
+from sweep.promoting.verification import VERIFY, check, check_board, measure
 from sweep.settings import check_name
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     study = storage.root / given.study
     directory = study / point["artifact"]
     storage.fetch_folder(f"{given.study}/{point['artifact']}")
+    if given.precision:
+        storage.fetch_board(f"{given.study}/{point['artifact']}")  # perhaps measured again since they came here
     # Heavy imports wait until the flags are known to be right.
     from nasprune.record import ONNX, read_record
     from sweep.storage.folder import SETTINGS, tracked_name
@@ -56,8 +58,10 @@ def main(arguments: Sequence[str], *, verifier: Sequence[str] = VERIFY) -> int:
     model = tracked_model(connection, tracked_name(study), record, directory / ONNX)
     if isinstance(storage, Bucket):
         fetch_packed(storage, record["provenance"]["packed"])
-    measured = measure(directory, storage.root / FOLDER, verifier)
+    measured = measure(directory, storage.root / FOLDER, verifier, precision=given.precision)
     check(record, measured)
+    if given.precision:
+        check_board(record, point, measured, given.precision)
     name = given.name or plain(given.dataset or f"{record['dataset']}-{record['network']}")
     promotion = register(connection, model, name, given.alias, given.study, record)
     sys.stdout.write(report(given, directory, record, measured, promotion, connection))
@@ -104,8 +108,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         choices=("float32", "int8"),
-        default="float32",
-        help="of the file for the board whose latency and bytes count (default: float32)",
+        help="of the file for the board whose latency, bytes and validation accuracy count, and which is tested again "
+        "as well, with --point too (default: float32)",
     )
     parser.add_argument("--alias", required=True, metavar="NAME", help="what to call it, for example champion")
     parser.add_argument("--name", help="the registered model (default: <dataset>-<network>, with --dataset <dataset>)")
@@ -117,6 +121,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise SettingsError(
             f"--by {given.by} given without --min-accuracy; expected both for the cheapest by {given.by}, or a limit "
             "alone: --max-macs-ratio, --max-macs, --max-latency-ms or --max-bytes"
+        )
+    if given.max_latency_ms is not None or given.max_bytes is not None or given.by != "macs":
+        given.precision = given.precision or "float32"
+    elif given.precision is not None and given.point is None:
+        raise SettingsError(
+            f"--precision {given.precision} given with a choice by MACs, where it says nothing; expected it with "
+            "--max-latency-ms, --max-bytes, --by or --point; leave it out, or choose by one of these"
         )
     # MLflow's own rules, checked before minutes of measuring rather than after.
     if not re.fullmatch(r"[\w-]{1,255}", given.alias, re.ASCII) or re.fullmatch(r"v\d+|latest", given.alias, re.I):

@@ -103,6 +103,22 @@ def test_smaller_network_is_looked_up_in_the_dense_ones_table():
     assert latency_cost(COUPLING.after(kept), table).full == pytest.approx(3 * (12 + 12 + 20 + 4))
 
 
+@pytest.mark.parametrize(
+    ("bands", "width", "classes", "told"),
+    [
+        (5, 32, 4, r"layer 0 \(.*\) with at most 3 inputs, here it has 5"),
+        (3, 40, 4, r"layer 2 \(.*\) with at most 32 outputs, here it has 40"),
+        (3, 32, 9, r"layer 5 \(.*\) with at most 4 outputs, here it has 9"),
+    ],
+)
+def test_a_wider_network_than_was_measured_is_refused(bands, width, classes, told):
+    """Its layers have the names of those in the table, and beyond a grid there is no time to be had."""
+    network = nn.Sequential(nn.Conv2d(bands, 16, 3, padding=1), *NETWORK[1:2], nn.Conv2d(16, width, 1, stride=2),
+                            *NETWORK[3:5], nn.Linear(width, classes))  # fmt: skip
+    with pytest.raises(SettingsError, match=told):
+        latency_cost(find_coupling(network, torch.zeros(1, bands, 8, 8)), written(lambda i, o: 3.0 * o))
+
+
 def test_budget_of_latency_is_kept():
     cost = latency_cost(COUPLING, written(lambda i, o: 1.0 * i * o + 5))
     cut = cut_at_budget(torch.rand(COUPLING.channels), COUPLING.group_of, cost, 0.5)

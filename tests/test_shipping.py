@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -66,14 +67,34 @@ def test_float_file_is_the_network_and_int8_nearly(shipped):
     assert board_figures(folder)["int8_bytes"] == measured["int8"]["bytes"]
     assert board_machine(folder) == processor()
     assert measured["float32"]["difference"] < 1e-4
-    assert measured["float32"]["test_accuracy"] == pytest.approx(record["test_accuracy"])
+    for key in ("val_accuracy", "test_accuracy"):
+        assert measured["float32"][key] == pytest.approx(record[key])
+        assert abs(measured["int8"][key] - record[key]) < 0.1
+        assert board_figures(folder)[f"int8_{key}"] == measured["int8"][key]
     assert 1e-4 < measured["int8"]["difference"] < 0.5
-    assert abs(measured["int8"]["test_accuracy"] - record["test_accuracy"]) < 0.1
     assert 3 < measured["float32"]["bytes"] / measured["int8"]["bytes"] < 4.2
     for precision, each in measured.items():
         size = (folder / BOARD_FILES[precision]).stat().st_size
         assert (each["bytes"], each["fits_5_mb"], each["fits_1_mb"]) == (size, size <= 5_000_000, size <= 1_000_000)
     assert not list(folder.glob("*.prepared"))
+
+
+def test_a_file_for_the_board_gives_the_same_in_a_fresh_process(shipped, tmp_path):
+    """The very file: one that is damaged, missing or another one does not pass for it."""
+    folder, measured = shipped
+    data = folder.parent.parent / "data"
+    command = [sys.executable, "-m", "nasprune.verify", str(folder), "--data-dir", str(data), "--precision", "int8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)["board"]
+    assert found == {key: measured["int8"][key] for key in ("bytes", "val_accuracy", "test_accuracy")}
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / BOARD_FILES["int8"]).write_bytes(b"garbage")
+    with pytest.raises(ArtifactError, match="not a model ONNX Runtime can load"):
+        verify(copy, data, "int8")
+    (copy / BOARD_FILES["int8"]).unlink()
+    with pytest.raises(ArtifactError, match=r"board_int8\.onnx is not there; expected a file for the board"):
+        verify(copy, data, "int8")
+    assert verify(copy, data, "float32")["board"]["bytes"] == measured["float32"]["bytes"]
 
 
 def test_weights_are_quantised_for_each_channel(shipped):

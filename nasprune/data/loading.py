@@ -78,6 +78,12 @@ class SceneData:
             drop_last=drop_last,
         )
 
+    def pixels(self, part: Part, *, batch_size: int) -> Batches:
+        """Serve one part as exported files take it: in [0, 1], not augmented, not normalised, on the CPU."""
+        raw = Statistics.none(self.bands)
+        indices, device = self.split.of(part), torch.device("cpu")
+        return Batches(self.images, self.store.labels, indices, batch_size=batch_size, statistics=raw, device=device)
+
 
 def load(settings: DataSettings, directory: Path, *, seek: Callable[[Path], None] = lambda packed: None) -> SceneData:
     """Make a data set ready, packing it on first use.

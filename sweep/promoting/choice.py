@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.errors import ArtifactError, SettingsError
 from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
-from sweep.front import MACS, MACS_SHARE, Cost, choose
+from sweep.promoting.choosing import MACS, MACS_SHARE, Cost, choose, missed, told
+from sweep.report.view import megabytes, milliseconds
 
 if TYPE_CHECKING:
     import argparse
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from sweep.storage.bucket import Storage
 
-MEASURED = {"latency": ("latency_ms", " ms"), "bytes": ("bytes", "")}
-"""What --by calls the board_figures of a file for the board: their keys, and their units."""
+MEASURED = {"latency": ("latency", "latency_ms", milliseconds), "bytes": ("size", "bytes", megabytes)}
+"""What --by calls the board_figures of a file for the board: their names, their keys, how they are shown."""
 
 
 def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
@@ -28,8 +29,9 @@ def wanted(given: argparse.Namespace) -> tuple[Cost, float | None]:
     kind = next((kind for kind, limit in limits.items() if limit is not None), given.by)
     if kind == "macs":
         return MACS_SHARE, given.max_macs_ratio
-    key, unit = MEASURED[kind]
-    return Cost(key=f"{given.precision}_{key}", name=f"{given.precision} {kind}", unit=unit), limits[kind]
+    name, key, shown = MEASURED[kind]
+    of = given.precision
+    return Cost(key=f"{of}_{key}", name=f"{name} in {of}", shown=shown, accuracy=f"{of}_val_accuracy"), limits[kind]
 
 
 def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str, Any]]:
@@ -44,6 +46,12 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
         points = read_front(given.study, storage)["points"]
         sys.stdout.write(of_several_machines(points, cost))
         point = choose(points, cost=cost, at_most=at_most, min_accuracy=given.min_accuracy, point=given.point)
+        sys.stdout.write(just_missed(points, cost, at_most, given))
+        if given.precision and f"{given.precision}_bytes" not in point:
+            raise SettingsError(
+                f"--precision {given.precision} given, but files for the board of point {point['point']} were never "
+                "measured; expected one that was; run the study again with --board all, or leave --precision out"
+            )
         return given.study, point
     for flag, value, instead in (
         ("max-macs-ratio", given.max_macs_ratio, "--max-macs"),
@@ -63,6 +71,7 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
     cost = MACS if cost is MACS_SHARE else cost
     sys.stdout.write(of_several_machines(across["points"], cost))
     point = choose(across["points"], cost=cost, at_most=at_most, min_accuracy=given.min_accuracy)
+    sys.stdout.write(just_missed(across["points"], cost, at_most, given))
     return point["study"], point
 
 
@@ -75,6 +84,19 @@ def of_several_machines(points: Sequence[Mapping[str, Any]], cost: Cost) -> str:
         f"these latencies were measured on several machines, which no choice makes up for: {'; '.join(machines)}; "
         "python -m nasprune.shipping measures a point on another\n"
     )
+
+
+def just_missed(
+    points: Sequence[Mapping[str, Any]], cost: Cost, at_most: float | None, given: argparse.Namespace
+) -> str:
+    """A line to be told where a limit leaves out a point from whose row it was perhaps copied, else nothing."""
+    limits = {"at_most": at_most, "min_accuracy": given.min_accuracy}
+    point = missed(points, cost=cost, **limits)
+    if point is None:
+        return ""
+    flags = [f"--study {point['study']}"] if "study" in point else []
+    flags += [f"--point {point['point']}", *([f"--precision {given.precision}"] if given.precision else [])]
+    return f"{told(point, cost, **limits)} misses the limit by less than tables show; {' '.join(flags)} takes it\n"
 
 
 def read_front(study: str, storage: Storage) -> dict[str, Any]:

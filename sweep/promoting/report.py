@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from nasprune.confusion import class_results
-from nasprune.record import BOARD_FILES, board_figures, values_taken
+from nasprune.record import BOARD_FILES, ONNX, board_figures, values_taken
 
 if TYPE_CHECKING:
     import argparse
@@ -30,15 +30,27 @@ def weakest_lines(record: Mapping[str, Any], most: int = 3) -> list[str]:
     return [f"weakest of {len(results)} classes on test images: {', '.join(said)}"] if said else []
 
 
-def board_lines(directory: Path) -> list[str]:
-    """The point's files for the board, where there are any."""
-    measured = board_figures(directory)
-    return [
-        f"for the board, {precision}: {directory / name}, {measured[f'{precision}_bytes'] / 1e6:.2f} MB, "
-        f"{measured[f'{precision}_latency_ms']:.2f} ms, test accuracy {measured[f'{precision}_test_accuracy']:.1%}"
-        for precision, name in BOARD_FILES.items()
-        if measured
-    ]
+def board_lines(directory: Path, verified: str | None, measured: Measured) -> list[str]:
+    """The point's files for the board that are there; of the one whose precision was verified, what it measures now."""
+    logged = board_figures(directory)
+    lines = []
+    for precision, name in BOARD_FILES.items():
+        if not logged or not (directory / name).is_file():
+            continue
+        known = {key: logged[f"{precision}_{key}"] for key in _ACCURACIES if f"{precision}_{key}" in logged}
+        lines.append(
+            f"for the board, {precision}: {directory / name}, {logged[f'{precision}_bytes'] / 1e6:.2f} MB, "
+            f"{logged[f'{precision}_latency_ms']:.2f} ms, {_accuracies(known)}"
+            + (f"; verified: {_accuracies(measured.board)}" if precision == verified else " as logged")
+        )
+    return lines
+
+
+_ACCURACIES = {"val_accuracy": "validation", "test_accuracy": "test"}
+
+
+def _accuracies(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{part} accuracy {figures[key]:.1%}" for key, part in _ACCURACIES.items() if key in figures)
 
 
 def report(
@@ -59,7 +71,8 @@ def report(
         f"verified in a fresh process on {measured.images} test images: network {measured.test_accuracy:.1%}, "
         f"ONNX {measured.onnx_test_accuracy:.1%}, logged {record['test_accuracy']:.1%}",
         *weakest_lines(record),
-        *board_lines(directory),
+        f"the registered model is {directory / ONNX}, float32, for batches of any size",
+        *board_lines(directory, given.precision, measured),
         "",
         "load it, where mlflow and onnxruntime are installed:",
         "    import mlflow",
@@ -71,6 +84,8 @@ def report(
     ]
     if promotion.previous is None:
         lines.append(f"roll back: nothing else was {alias} before")
+    elif promotion.previous == promotion.version:
+        lines.append(f"roll back: {alias} was version {promotion.version} already; nothing moved")
     else:
         lines += [
             f"roll back, to version {promotion.previous} that was {alias} before:",

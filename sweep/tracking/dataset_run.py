@@ -30,6 +30,7 @@ def log_dataset_front(
     connection: Connection,
     dataset: str,
     *,
+    of: str,
     name: str,
     files: Iterable[Path],
     note: str,
@@ -40,6 +41,7 @@ def log_dataset_front(
     Args:
         connection: To the store that its studies are tracked in.
         dataset: Names the experiment.
+        of: What it is the front of, for people.
         name: Of the front, by which its run is found again.
         files: To be shown; those of the same name that were there before are replaced.
         note: Markdown for the run's page; cut at whole lines if MLflow cannot hold it.
@@ -60,7 +62,7 @@ def log_dataset_front(
                     f"no study of '{dataset}' is tracked in {connection.shown}; expected the store the studies were "
                     "tracked in; give its --tracking-uri"
                 )
-            run_id = _find_or_make(connection, experiment.experiment_id, dataset, name)
+            run_id = _find_or_make(connection, experiment.experiment_id, of, name)
             for file in files:
                 client.log_artifact(run_id, str(file))
             now = time.time_ns() // 1_000_000
@@ -72,7 +74,7 @@ def log_dataset_front(
     return f"#/experiments/{experiment.experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
-def _find_or_make(connection: Connection, experiment: str, dataset: str, name: str) -> str:
+def _find_or_make(connection: Connection, experiment: str, of: str, name: str) -> str:
     found = connection.client.search_runs(
         [experiment],
         filter_string=f"tags.`{KIND}` = '{FRONT}' AND tags.`{NAME}` = '{name}'",
@@ -83,5 +85,5 @@ def _find_or_make(connection: Connection, experiment: str, dataset: str, name: s
     if found:
         return str(found[0].info.run_id)
     tags = {KIND: FRONT, NAME: name}
-    made = connection.client.create_run(experiment, tags=tags, run_name=f"front of {dataset}")
+    made = connection.client.create_run(experiment, tags=tags, run_name=f"front of {of}")
     return str(made.info.run_id)

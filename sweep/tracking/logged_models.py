@@ -128,12 +128,16 @@ def log_point(
     outputs = run.outputs.model_outputs if run.outputs else []
     if model.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
-    _log_metrics(client, run_id, model, record, step, time_ms)
+    known = _newest(model)
+    lacking = {key: value for key, value in record.items() if key not in known}
+    _log_metrics(client, run_id, model, lacking, step, time_ms)
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
 def log_board(client: MlflowClient, run: Run, directory: Path, *, study: str, step: int, time_ms: int) -> None:
     """Log a point's files for the board beside its own, and what they measure as metrics of its model.
+
+    Files that were measured again replace those that were logged; the newest of a metric's values is theirs.
 
     Args:
         client: Of the store that holds the run.
@@ -150,12 +154,13 @@ def log_board(client: MlflowClient, run: Run, directory: Path, *, study: str, st
     model = find_model(client, run.info.experiment_id, study=study, point=name)
     if model is None:
         raise ArtifactError(f"point {name} of study {study} is not tracked; expected it before its files for the board")
-    measured = board_figures(directory)
-    if measured.keys() <= {metric.key for metric in model.metrics or []}:
+    known = _newest(model)
+    new = {key: value for key, value in board_figures(directory).items() if known.get(key) != value}
+    if not new:
         return
     for file in (*BOARD_FILES.values(), BOARD_REPORT):
         client.log_artifact(run.info.run_id, str(directory / file), f"points/{name}")
-    _log_metrics(client, run.info.run_id, model, measured, step, time_ms)
+    _log_metrics(client, run.info.run_id, model, new, step, time_ms)
 
 
 def _log_files(client: MlflowClient, run_id: str, directory: Path, record: Mapping[str, Any]) -> None:
@@ -196,14 +201,19 @@ def _save_model(model: LoggedModel, run_id: str, path: Path, record: Mapping[str
     )
 
 
+def _newest(model: LoggedModel) -> dict[str, float]:
+    """The newest value of each of a model's metrics."""
+    metrics = sorted(model.metrics or [], key=lambda metric: (metric.timestamp, metric.step))
+    return {metric.key: metric.value for metric in metrics}
+
+
 def _log_metrics(
     client: MlflowClient, run_id: str, model: LoggedModel, record: Mapping[str, Any], step: int, time_ms: int
 ) -> None:
-    known = {metric.key for metric in model.metrics or []}
     metrics = [
         Metric(key, float(value), time_ms, step, model_id=model.model_id, run_id=run_id)
         for key, value in record.items()
-        if isinstance(value, int | float) and key not in _NOT_METRICS and key not in known
+        if isinstance(value, int | float) and key not in _NOT_METRICS
     ]
     if metrics:
         client.log_batch(run_id, metrics=metrics)

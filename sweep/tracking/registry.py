@@ -31,7 +31,7 @@ class Promotion:
     Attributes:
         name: Of the registered model.
         version: That the alias points at now.
-        previous: That it pointed at before; None if at none or at this one.
+        previous: That it pointed at before, perhaps this one; None if at none.
     """
 
     name: str
@@ -96,10 +96,10 @@ def register(
         with quiet():
             version = _version(connection, model, name, study, record)
             before = client.get_registered_model(name).aliases.get(alias)
-            if before is not None and str(before) == version:
-                return Promotion(name=name, version=version, previous=None)
-            client.set_registered_model_alias(name, alias, version)
-            return Promotion(name=name, version=version, previous=None if before is None else str(before))
+            previous = None if before is None else str(before)
+            if previous != version:
+                client.set_registered_model_alias(name, alias, version)
+            return Promotion(name=name, version=version, previous=previous)
     except (MlflowException, OSError) as problem:
         raise connection.refused(problem) from None
 

@@ -1,7 +1,8 @@
 """A study's runs in MLflow, safe to write twice.
 
-Runs are found by their tags before they are made, a metric that has a value at a step keeps it, and a logged model is
-whole only once it is READY: whoever was killed anywhere may do all of it again.
+Runs are found by their tags before they are made, a metric that has a value at a step keeps it (but for what files for
+the board measure, which may change), and a logged model is whole only once it is READY: whoever was killed anywhere may
+do all of it again.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from mlflow import MlflowClient
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
-from sweep import compare
+from sweep import compare, promote
+from sweep.promoting.choice import find
 from sweep.settings import StudySettings
+from sweep.storage.bucket import open_storage
 from sweep.tracking.mlflow_client import default_uri, quiet
 from tests.sweep.fronts_of_studies import LARGE, SMALL, put, study_front
 
@@ -143,6 +146,35 @@ def test_a_study_that_ended_is_compared_with_those_like_it(studies: Path):
     before = dataset_runs(studies)
     assert line("alone") == line("failed") == ""
     assert [run.data.metrics for run, _ in dataset_runs(studies)] == [run.data.metrics for run, _ in before]
+
+
+def test_the_front_of_a_data_set_is_what_a_promotion_chooses_from_whichever_study_ends_last(studies: Path):
+    """That of the most studies on the same images; others are compared beside it, if one likes."""
+    for name in ("d", "e"):
+        put(studies, study_front(name, 200, {0.5: 0.99}, seed=7))
+    put(studies, study_front("third", 100, {0.5: 0.5}))
+
+    def page(folder: str = "ucm") -> set[str]:
+        front = json.loads((studies / "shared" / "fronts" / folder / "front.json").read_text())
+        return {study["study"] for study in front["studies"]}
+
+    lines = {}
+    for study in ("d", "small", "e"):
+        lines[study] = compare.compare_with(study, StudySettings(study=study, storage=str(studies)).resolved())
+        asked = ["--dataset", "ucm", "--alias", "a", "--storage", str(studies), "--min-accuracy", "0.9", "--by", "macs"]
+        if study != "d":
+            assert page() == {"large", "small", "third"}
+            assert find(promote.parse(asked), open_storage(str(studies)))[0] in page()
+    assert lines["small"].startswith("3 studies of ucm on one front: ")
+    assert lines["d"].startswith("the front of ucm is of 3 studies beside which 'd' has another seed of the split; ")
+    words = shlex.split(lines["e"].split("; ")[1])
+    assert words[:5] == ["uv", "run", "sweep/compare.py", "--studies", "d,e"]
+    assert compare.main(words[3 : words.index("compares")]) == 0
+    assert page() == {"large", "small", "third"}
+    (beside,) = {path.parent.name for path in (studies / "shared" / "fronts").glob("*/front.json")} - {"ucm"}
+    assert page(beside) == {"d", "e"}
+    found = {run.info.run_name: run.data.metrics["best_val_accuracy"] for run, _ in dataset_runs(studies)}
+    assert found == {"front of ucm": 0.96, "front of ucm: d, e": 0.99}
 
 
 def test_a_front_in_a_bucket_is_left_there(studies: Path, tmp_path: Path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The front against the slow and obvious way; laws of its area; choosing a point."""
+"""The front against the slow and obvious way; laws of its area."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nasprune.errors import SettingsError
 from sweep import front as front_module
-from sweep.front import Cost, choose, on_front
+from sweep.front import on_front
 
 # Few distinct values, so that ties and exact duplicates happen often.
 COST = st.integers(1, 12).map(lambda twelfth: twelfth / 12)
@@ -120,93 +120,3 @@ def test_what_cannot_be_compared_is_refused(cost, accuracy, told):
         with pytest.raises(SettingsError) as refusal:
             function(cost, accuracy)
         assert told in str(refusal.value)
-
-
-def record(name, share, accuracy):
-    return {"point": name, "macs_ratio": share, "val_accuracy": accuracy}
-
-
-STUDY = [
-    record("t000-b0.5", 0.50, 0.93),
-    record("t001-b0.25", 0.249, 0.91),
-    record("t002-b0.25", 0.250, 0.90),  # beaten by the one above
-    record("t003-b0.1", 0.098, 0.85),
-]
-
-
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        ({"at_most": 1.0}, "t000-b0.5"),
-        ({"at_most": 0.499}, "t001-b0.25"),
-        ({"at_most": 0.249}, "t001-b0.25"),
-        ({"at_most": 0.2}, "t003-b0.1"),
-        ({"min_accuracy": 0.0}, "t003-b0.1"),
-        ({"min_accuracy": 0.86}, "t001-b0.25"),
-        ({"min_accuracy": 0.91}, "t001-b0.25"),
-        ({"min_accuracy": 0.93}, "t000-b0.5"),
-        ({"point": "t002-b0.25"}, "t002-b0.25"),
-    ],
-    ids=str,
-)
-def test_the_point_that_was_asked_for_is_chosen(asked, expected):
-    assert choose(STUDY, **asked)["point"] == expected
-    assert choose(STUDY[::-1], **asked)["point"] == expected
-
-
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        ({"at_most": 0.05}, "t003-b0.1 (MACs share 0.098,"),
-        ({"min_accuracy": 0.95}, "t000-b0.5 (MACs share 0.5, accuracy 0.9300)"),
-        ({"point": "t003-b0.2"}, "t003-b0.1"),
-        ({"min_accuracy": 93}, "93"),
-        ({"at_most": -0.1}, "-0.1"),
-        ({"at_most": float("nan")}, "nan"),
-        ({}, "none was given"),
-        ({"at_most": 0.5, "min_accuracy": 0.9}, "at most 0.5 and min_accuracy 0.9"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_chosen_is_told_in_one_line_with_the_nearest(asked, told):
-    with pytest.raises(SettingsError) as refusal:
-        choose(STUDY, **asked)
-    assert told in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-LATENCY = Cost(key="int8_latency_ms", name="int8 latency", unit=" ms")
-MEASURED = [
-    {**STUDY[0], "int8_latency_ms": 4.0},
-    {**STUDY[1], "int8_latency_ms": 5.0},  # fewer MACs than the one above, but slower and less accurate
-    STUDY[2],
-    {**STUDY[3], "int8_latency_ms": 1.0},
-]
-
-
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        ({"at_most": 5.0}, "t000-b0.5"),
-        ({"at_most": 3.9}, "t003-b0.1"),
-        ({"min_accuracy": 0.86}, "t000-b0.5"),
-        ({"point": "t002-b0.25"}, "t002-b0.25"),
-    ],
-    ids=str,
-)
-def test_a_point_is_chosen_by_what_its_files_measure(asked, expected):
-    assert choose(MEASURED, cost=LATENCY, **asked)["point"] == expected
-
-
-def test_what_was_never_measured_cannot_be_chosen_by():
-    with pytest.raises(SettingsError, match="never measured"):
-        choose(STUDY, cost=LATENCY, at_most=3.0)
-    with pytest.raises(
-        SettingsError, match=r"int8 latency of at most 0.5 ms; the cheapest is t003-b0.1 \(int8 latency 1 ms"
-    ):
-        choose(MEASURED, cost=LATENCY, at_most=0.5)
-
-
-def test_nothing_can_be_chosen_from_an_empty_study():
-    with pytest.raises(SettingsError, match="no finished point"):
-        choose([], point="t000-b0.5")

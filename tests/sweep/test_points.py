@@ -81,11 +81,14 @@ def test_what_files_for_the_board_measure_comes_later(study):
     folder = PointsFolder(study, DENSE)
     folder.read()
     assert not any("int8_bytes" in point for point in folder.front({})["points"])
-    measured = {"machine": "board", **{precision: {"bytes": 7, "fits_1_mb": True} for precision in ("float32", "int8")}}
+    files = {precision: {"bytes": 7, "val_accuracy": 0.5} for precision in ("float32", "int8")}
+    measured = {"machine": "board", **files}
     (study / "points" / "t000-50pct" / BOARD_REPORT).write_text(json.dumps(measured))
     folder.read()
     found = {point["point"]: point.get("int8_bytes") for point in folder.front({})["points"]}
     assert found == {"t000-50pct": 7.0, "t002-50pct": None, "t001-25pct": None}
+    (point,) = (point for point in folder.front({})["points"] if "int8_bytes" in point)
+    assert (point["float32_val_accuracy"], point["int8_val_accuracy"], point["val_accuracy"]) == (0.5, 0.5, 0.9)
     assert [point.get("board_machine") for point in folder.front({})["points"]].count("board") == 1
 
 

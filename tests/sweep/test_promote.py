@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 
 from nasprune.errors import ArtifactError, NaspruneError, SettingsError
+from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures
 from sweep import promote
 from sweep.tracking.mlflow_client import default_uri, quiet
 from sweep.tracking.tracker import Tracker
@@ -155,6 +156,29 @@ def test_the_best_of_all_studies_of_a_data_set_can_be_promoted(study: Path, stor
             promote.main([*arguments[:6], *more], verifier=verifier())
 
 
+def test_the_file_for_the_board_that_was_chosen_is_verified(run: Promote, storage: Path, study: Path, verifier, capfd):
+    figures = {"bytes": 900.0, "latency_ms": 1.0, "val_accuracy": 0.8, "test_accuracy": 0.875}
+    directory = study / "points" / "t001-25pct"
+    (directory / BOARD_REPORT).write_text(json.dumps({"machine": "board", "float32": figures, "int8": figures}))
+    (directory / BOARD_FILES["int8"]).write_bytes(b"x" * 900)
+    front = json.loads((study / "front.json").read_text())
+    front["points"][1] |= {**board_figures(directory), "board_machine": "board"}
+    (study / "front.json").write_text(json.dumps(front))
+    good = {"test_accuracy": 0.875, "onnx_test_accuracy": 0.875, "images": 8, "board": figures}
+    bad = {**good, "board": {**figures, "test_accuracy": 0.25}}
+    with pytest.raises(ArtifactError, match=r"the int8 file for the board of point t001-25pct has test accuracy 0\.25"):
+        run("--max-bytes", "1k", "--precision", "int8", program=verifier(text=json.dumps(bad)))
+    assert registry(storage) == ({}, {})
+    for flags in (["--max-bytes", "1k"], ["--point", "t001-25pct"]):
+        assert run(*flags, "--precision", "int8", program=verifier(text=json.dumps(good))) == 0
+        assert (storage / "asked").read_text().endswith(" --precision int8\n")
+    printed = capfd.readouterr().out
+    assert f"the registered model is {directory / 'model.onnx'}, float32" in printed
+    assert f"for the board, int8: {directory / 'board_int8.onnx'}, 0.00 MB" in printed
+    with pytest.raises(SettingsError, match="files for the board of point t000-50pct were never measured"):
+        run("--point", "t000-50pct", "--precision", "int8")
+
+
 def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Path, capfd):
     run("--min-accuracy", "0.92")
     lines = [line.strip() for line in capfd.readouterr().out.splitlines() if line.startswith("    ")]
@@ -171,9 +195,10 @@ def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Pa
     assert raw.SerializeToString() == (study / "points" / "t000-50pct" / "model.onnx").read_bytes()
 
 
-def test_a_point_is_registered_once(run: Promote, storage: Path):
-    for _ in range(2):
+def test_a_point_is_registered_once(run: Promote, storage: Path, capfd):
+    for said in ("nothing else was champion before", "champion was version 1 already; nothing moved"):
         run("--point", "t001-25pct")
+        assert capfd.readouterr().out.endswith(f"roll back: {said}\n")
     run("--point", "t001-25pct", alias="candidate")
     assert registry(storage) == ({"champion": "1", "candidate": "1"}, {1: "t001-25pct"})
     client = MlflowClient(default_uri(storage))
@@ -298,6 +323,7 @@ def test_a_point_that_is_not_tracked_is_refused_before_it_is_measured(run: Promo
         (["--min-accuracy", "high"], "invalid float value"),
         (["--point", "t009"], "t009"),
         (["--max-macs-ratio", "0.3", "--by", "latency"], "--by latency given without --min-accuracy"),
+        (["--max-macs", "1G", "--precision", "int8"], "--precision int8 given with a choice by MACs"),
         (["--max-bytes", "1X"], "'1X' given; expected a number"),
         ([], "one of the arguments"),
         (["--point", "t001-25pct", "--min-accuracy", "0.5"], "not allowed with"),
@@ -326,24 +352,11 @@ def test_a_damaged_front_is_refused(run: Promote, study: Path, text: str):
 
 
 def test_as_a_script_errors_are_one_line_and_code_2(tmp_path: Path):
+    flags = ["--study", "x", "--storage", tmp_path, "--alias", "a", "--point", "p"]
     done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "sweep" / "promote.py",
-            "--study",
-            "x",
-            "--storage",
-            tmp_path,
-            "--alias",
-            "a",
-            "--point",
-            "p",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+        [sys.executable, ROOT / "sweep" / "promote.py", *flags],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: study 'x' given; expected one with a front.json under")

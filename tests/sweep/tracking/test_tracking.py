@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.record import BOARD_FILES, BOARD_REPORT
 from sweep.tracking.mlflow_client import default_uri
 from sweep.tracking.tracker import cut_note
 from tests.sweep.example_points import write_point
@@ -74,6 +75,32 @@ def test_a_points_model_is_found_and_computes_the_same(make: Make, tmp_path: Pat
     assert tracker.wait(60)
     client = MlflowClient(default_uri(tmp_path))
     check_model(client, default_uri(tmp_path), client.get_experiment_by_name("scenes").experiment_id, point)
+
+
+def test_files_for_the_board_that_are_measured_again_replace_those_logged(make: Make, tmp_path: Path):
+    """As on another machine, in place. However often the same is told, it is logged once."""
+    point, client = write_point(tmp_path / "s"), MlflowClient(default_uri(tmp_path))
+
+    def told(latency: float) -> tuple[dict[str, float], int, str]:
+        """What MLflow shows of the point's run, how many values of latency its model has, and its report."""
+        files = {name: {"bytes": 7, "latency_ms": latency} for name in BOARD_FILES}
+        (point / BOARD_REPORT).write_text(json.dumps({"machine": "board", **files}))
+        for name in BOARD_FILES.values():
+            (point / name).write_text(f"measured {latency} ms")
+        tracker = make()
+        tracker.point("t000", point, step=3, hypervolume=0.5)
+        for _ in range(2):
+            tracker.board("t000", point, step=3)
+        assert tracker.wait(60)
+        run = client.get_run(tracker.run_ids["t000"])
+        ((_, _, metrics),) = everything(client)["models"].values()
+        logged = Path(client.download_artifacts(run.info.run_id, f"points/{point.name}/{BOARD_FILES['int8']}"))
+        shown = {key: run.data.metrics[key] for key in ("int8_latency_ms", "int8_bytes", "val_accuracy")}
+        return shown, [key for key, *_ in metrics].count("int8_latency_ms"), logged.read_text()
+
+    for latency, times in ((3.0, 1), (3.0, 1), (2.0, 2), (3.0, 3)):
+        shown = {"int8_latency_ms": latency, "int8_bytes": 7.0, "val_accuracy": 0.9}
+        assert told(latency) == (shown, times, f"measured {latency} ms")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the kill
