@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import SAMPLESPERPIXEL, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, SAMPLESPERPIXEL, TiffImageFile
 
 from nasprune.data.bands import RGB, Pixels, bands_of, read_bands
 from nasprune.errors import DataError
@@ -42,8 +42,8 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
-            samples, deep = _samples(image), _is_deep(image, encoded)
-            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not deep:
+            samples, other = _samples(image), _other_numbers(image, encoded)
+            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not other:
                 image.load()
                 rgb = image if image.mode == "RGB" else image.convert("RGB")
                 if image_size is not None and image.size != (image_size, image_size):
@@ -55,8 +55,8 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         if more is not None:
             raise DataError(f"image {name!r} has {more}: {_CHOOSE}") from error
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
-    if mode not in _EIGHT_BIT or deep:
-        kind = "16 bits" if deep else f"kind {mode}"
+    if mode not in _EIGHT_BIT or other:
+        kind = other or f"kind {mode}"
         raise DataError(f"image {name!r} has pixels of {kind}: convert it to 8-bit RGB, or {_CHOOSE}")
     if samples > 3:
         raise DataError(f"image {name!r} has {samples} bands: {_CHOOSE}")
@@ -70,9 +70,17 @@ def _samples(image: Image.Image) -> int:
     return int(image.tag_v2.get(SAMPLESPERPIXEL, 1))
 
 
-def _is_deep(image: Image.Image, encoded: bytes) -> bool:
-    """Whether a PNG has 16 bits, of which Pillow keeps 8 where there are colours: the header's 25th byte says so."""
-    return image.format == "PNG" and encoded[24] == 16
+def _other_numbers(image: Image.Image, encoded: bytes) -> str:
+    """Name the numbers of an image that Pillow would read as if they were unsigned ones of 8 bits; empty if they are.
+
+    Of 16-bit colours it keeps 8 bits, and signed bytes it takes for unsigned ones.
+    """
+    if image.format == "PNG":
+        return "16 bits" if encoded[24] == 16 else ""  # the header's 25th byte
+    if not isinstance(image, TiffImageFile):
+        return ""
+    bits, signed = max(image.tag_v2.get(BITSPERSAMPLE, (1,))), 2 in image.tag_v2.get(SAMPLEFORMAT, (1,))
+    return f"{bits} bits" if bits > 8 else "signed numbers" if signed else ""
 
 
 def _first(error: Exception) -> str:

@@ -20,7 +20,8 @@ from tests.data.scene_files import encode, geotiff, pixels, raises_one_line, wri
 def bands(number, count=13, size=(8, 8), kind="uint16"):
     """(height, width, count) random values of the whole range."""
     shape = (size[1], size[0], count)
-    return np.random.default_rng(number).integers(0, np.iinfo(kind).max, shape, dtype=kind, endpoint=True)
+    limits = np.iinfo(kind)
+    return np.random.default_rng(number).integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,11 @@ def test_one_deep_band_in_a_png():
         (bands(0, 3), {}, "3 bands of uint16"),
         (bands(0, 4, kind="uint8"), {}, "4 bands"),  # GDAL calls the fourth transparency
         (bands(0, 4, kind="uint8"), {"alpha": "unspecified"}, "4 bands"),  # Pillow reads RGB
-        (bands(0, 1), {}, "I;16"),
+        (bands(0, 1), {}, "16 bits"),
         (bands(0, 3), {"driver": "PNG"}, "16 bits"),  # Pillow reads the upper 8
+        (bands(0, 3), {"photometric": "RGB"}, "16 bits"),  # so it does here
+        (bands(0, 3), {"photometric": "RGB", "interleave": "band"}, "16 bits"),  # and here a byte as a pixel
+        (bands(0, 1, kind="int8"), {}, "signed"),  # Pillow reads -1 as 255
     ],
 )
 def test_more_than_colours_is_never_dropped_unasked(array, options, words):
