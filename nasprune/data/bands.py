@@ -98,8 +98,11 @@ def _opened(name: str, encoded: bytes) -> Iterator[DatasetReader]:
     # Scenes cut out of a larger image often have no coordinates. Filters belong to the process, not to a thread.
     warnings.filterwarnings("ignore", "Dataset has no geotransform")
     try:
-        # Of nothing at all a MemoryFile would make a file to be written.
-        with rasterio.MemoryFile(encoded or b"\0") as file, file.open(driver=_DRIVERS) as image:
+        with (
+            rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"),  # which fills up an image that was cut off, without a word
+            rasterio.MemoryFile(encoded or b"\0") as file,  # of nothing at all it would make a file to be written
+            file.open(driver=_DRIVERS) as image,
+        ):
             yield image
     except (rasterio.errors.RasterioError, ValueError) as error:  # its words hold a name drawn at random
         raise DataError(

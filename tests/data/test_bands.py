@@ -103,6 +103,17 @@ def test_what_cannot_be_used_is_named(encoded, chosen, words):
         decode("x.tif", encoded, bands=chosen)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "L"), ("PNG", "LA"), ("PNG", "RGB"), ("PNG", "RGBA"), ("TIFF", "RGB"), ("JPEG", "RGB")]
+)
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_cut_image_is_named_in_every_format(kind, mode, share):
+    target = io.BytesIO()
+    Image.fromarray(pixels(0, (64, 64))).convert(mode).save(target, kind)
+    with raises_one_line(DataError, "x.tif", "not a whole"):
+        decode("x.tif", target.getvalue()[: int(share * target.tell())], bands="1")
+
+
 def test_a_palette_is_no_band():
     target = io.BytesIO()
     Image.fromarray(pixels(0)).convert("P").save(target, "PNG")
