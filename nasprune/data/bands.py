@@ -56,9 +56,11 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
         uint8 or uint16 (height, width, bands).
 
     Raises:
-        DataError: if the bytes are no whole image, the image is huge, lacks a band or has values of another kind.
+        DataError: if the bytes are no whole image, the image is huge, lacks a band, has values of another kind, or is
+            one of several in its file.
     """
     with _opened(name, encoded) as image:
+        check_pages(name, max(1, len(image.subdatasets)))
         numbers = list(range(1, image.count + 1)) if bands == ALL else [int(number) for number in bands.split(",")]
         if max(numbers) > image.count:
             raise DataError(f"image {name!r} has {image.count} bands, no band {max(numbers)}: give others with --bands")
@@ -78,6 +80,22 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
     if image_size is not None and values.shape[1:] != (image_size, image_size):
         values = np.stack([_squeezed(band, image_size) for band in values])
     return cast("Pixels", np.ascontiguousarray(np.moveaxis(values, 0, -1)))
+
+
+def check_pages(name: str, pages: int) -> None:
+    """Refuse a file of several images, of which the first alone would be read.
+
+    Args:
+        name: how to call the file in an error.
+        pages: how many it holds; overviews of an image and masks are none.
+
+    Raises:
+        DataError: if there is more than one.
+    """
+    if pages > 1:
+        raise DataError(
+            f"image {name!r} has {pages} pages, one is expected: write bands into one page, images into a file each"
+        )
 
 
 def bands_of(encoded: bytes) -> str | None:

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, SAMPLESPERPIXEL, TiffImageFile
 
-from nasprune.data.bands import RGB, Pixels, bands_of, read_bands
+from nasprune.data.bands import RGB, Pixels, bands_of, check_pages, read_bands
+from nasprune.data.tiff import count_pages
 from nasprune.errors import DataError
 from nasprune.files import reason
 
@@ -34,7 +35,8 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         uint8 (height, width, 3), or what `read_bands` returns.
 
     Raises:
-        DataError: if the bytes are no whole image, the image is huge, or has other bands than asked for.
+        DataError: if the bytes are no whole image, the image is huge, has other bands than asked for, or is one of
+            several in its file.
     """
     if bands != RGB:
         return read_bands(name, encoded, bands, image_size)
@@ -43,7 +45,8 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
             samples, other = _samples(image), _other_numbers(image, encoded)
-            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not other:
+            pages = count_pages(encoded) if isinstance(image, TiffImageFile) else 1
+            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not other and pages == 1:
                 image.load()
                 rgb = image if image.mode == "RGB" else image.convert("RGB")
                 if image_size is not None and image.size != (image_size, image_size):
@@ -55,6 +58,7 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         if more is not None:
             raise DataError(f"image {name!r} has {more}: {_CHOOSE}") from error
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
+    check_pages(name, pages)
     if mode not in _EIGHT_BIT or other:
         kind = other or f"kind {mode}"
         raise DataError(f"image {name!r} has pixels of {kind}: convert it to 8-bit RGB, or {_CHOOSE}")

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from PIL import Image
 
@@ -112,6 +113,25 @@ def test_a_cut_image_is_named_in_every_format(kind, mode, share):
     Image.fromarray(pixels(0, (64, 64))).convert(mode).save(target, kind)
     with raises_one_line(DataError, "x.tif", "not a whole"):
         decode("x.tif", target.getvalue()[: int(share * target.tell())], bands="1")
+
+
+@pytest.mark.parametrize("chosen", ["rgb", "all", "1"])
+def test_pages_are_never_dropped(chosen):
+    pages = [Image.fromarray(pixels(number, channels=1)) for number in range(3)]
+    target = io.BytesIO()
+    pages[0].save(target, "TIFF", save_all=True, append_images=pages[1:])
+    with raises_one_line(DataError, "x.tif", "3 pages", "one page"):
+        decode("x.tif", target.getvalue(), bands=chosen)
+
+
+@pytest.mark.parametrize("chosen", ["rgb", "all"])
+def test_overviews_and_masks_are_no_pages(tmp_path, chosen):
+    array, path = pixels(0, (64, 64)), tmp_path / "a.tif"
+    path.write_bytes(geotiff(array))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as image:
+        image.write_mask(array[..., 0] > 9)
+        image.build_overviews([2, 4])
+    assert np.array_equal(decode("a", path.read_bytes(), bands=chosen), array)
 
 
 def test_a_palette_is_no_band():
