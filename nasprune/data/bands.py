@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from nasprune.data.orientation import orientation, turned
 from nasprune.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def check_bands(bands: str) -> None:
 
 
 def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = None) -> Pixels:
-    """Read bands of one image, in full, with the values they have in the file.
+    """Read bands of one image, in full, with the values they have in the file, turned as its orientation tag says.
 
     Resizing squeezes every band to a square with the filter that colours get, Pillow's bilinear one.
 
@@ -76,7 +77,7 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
                 f"image {name!r} has {image.width} x {image.height} pixels of {len(numbers)} bands, at most {_LARGEST} "
                 "values are taken: cut it into scenes"
             )
-        values = image.read(numbers)
+        values = turned(image.read(numbers), orientation(encoded))
     if image_size is not None and values.shape[1:] != (image_size, image_size):
         values = np.stack([_squeezed(band, image_size) for band in values])
     return cast("Pixels", np.ascontiguousarray(np.moveaxis(values, 0, -1)))

@@ -4,7 +4,7 @@ import io
 import logging
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, SAMPLESPERPIXEL, TiffImageFile
 
 from nasprune.data.bands import RGB, Pixels, bands_of, check_pages, read_bands
@@ -19,7 +19,7 @@ _CHOOSE = "give --bands all, or the numbers of those to use, as --bands 3,2,1"
 
 
 def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: str = RGB) -> Pixels:
-    """Decode one image, in full.
+    """Decode one image, in full, turned as its orientation tag says.
 
     Resizing squeezes to a square with Pillow's bilinear filter, whose support grows with the reduction: it
     does not alias, it cannot overshoot as bicubic does, and torchvision's transforms do so by default.
@@ -38,18 +38,20 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         DataError: if the bytes are no whole image, the image is huge, has other bands than asked for, or is one of
             several in its file.
     """
+    # It prints what the errors below say, and that it cannot show bands which are read in another way.
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
     if bands != RGB:
         return read_bands(name, encoded, bands, image_size)
-    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it prints what the error below says
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
             samples, other = _samples(image), _other_numbers(image, encoded)
             pages = count_pages(encoded) if isinstance(image, TiffImageFile) else 1
             if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not other and pages == 1:
-                image.load()
-                rgb = image if image.mode == "RGB" else image.convert("RGB")
-                if image_size is not None and image.size != (image_size, image_size):
+                image.load()  # which turns TIFFs by itself, and takes their tag away
+                upright = ImageOps.exif_transpose(image)
+                rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+                if image_size is not None and rgb.size != (image_size, image_size):
                     rgb = rgb.resize((image_size, image_size), Image.Resampling.BILINEAR)
                 return np.asarray(rgb, dtype=np.uint8)
             mode = image.mode

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 
+from PIL import ExifTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _SUBFILE = 254  # the tag that says what a page is
@@ -16,6 +17,14 @@ def count_pages(encoded: bytes) -> int:
         Exception: of any kind, where it is damaged.
     """
     return sum(not tags.get(_SUBFILE, 0) & _NO_PAGE for tags in _pages(encoded))
+
+
+def orientation_tag(encoded: bytes) -> object:
+    """The orientation of a TIFF's first page, as it stands there; None if it does not, or this is no whole TIFF."""
+    try:
+        return next(_pages(encoded)).get(ExifTags.Base.Orientation)
+    except Exception:  # whatever Pillow raises on foreign bytes; if they are no image, whoever reads them says so
+        return None
 
 
 def _pages(encoded: bytes) -> Iterator[ImageFileDirectory_v2]:
