@@ -72,6 +72,9 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
             )
         if image.colorinterp[0].name == "palette":
             raise DataError(f"image {name!r} has a palette instead of bands: give --bands rgb")
+        bits = min(int(image.tags(number, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for number in numbers)
+        if bits < 8:  # left as they are, they would be almost black among 8-bit ones
+            raise DataError(f"image {name!r} has {bits}-bit values: convert it to 8 or 16 bits, or give --bands rgb")
         if image.width * image.height * len(numbers) > _LARGEST:
             raise DataError(
                 f"image {name!r} has {image.width} x {image.height} pixels of {len(numbers)} bands, at most {_LARGEST} "

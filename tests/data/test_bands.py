@@ -93,6 +93,8 @@ def test_more_than_colours_is_never_dropped_unasked(array, options, words):
     [
         (geotiff(bands(0, 4)), "1,5", "4 bands, no band 5"),
         (geotiff(bands(0).astype(np.float32)), "all", "float32"),
+        (geotiff(bands(0, 2, kind="uint8") // 16, nbits=4), "2", "4-bit"),
+        (encode(pixels(0, channels=1) > 99), "all", "1-bit"),
         (geotiff(bands(0, size=(64, 64)))[:5000], "all", "not a whole TIFF"),
         (b"", "all", "not a whole TIFF"),
         (b"a note", "all", "not a whole TIFF"),
