@@ -23,7 +23,7 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
     return {
         **known,
         "commit": commit(),
-        "versions": {name: _version(name) for name in ("nasprune", "torch", "torchvision")},
+        "versions": {name: version(name) for name in ("nasprune", "torch", "torchvision")},
         "device": compute.device.type,
         "hardware": hardware or platform.machine(),
         "bfloat16": compute.bfloat16,
@@ -46,7 +46,8 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The version of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
