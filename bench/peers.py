@@ -29,7 +29,7 @@ from methods import METHODS, Bench
 
 from nasprune.answers import obtain_answers
 from nasprune.compute import choose_compute
-from nasprune.data import DataSettings, load
+from nasprune.data import DataSettings, SceneData, load
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.descent import DescentSettings, Pruned
 from nasprune.networks import NetworkSettings
@@ -109,33 +109,39 @@ def main() -> int:
         for name in names:
             if name not in METHODS:
                 sys.exit(f"method '{name}' given; expected one of: " + "; ".join(METHODS))
+        data = load_data(arguments)
+        results.claim(arguments.out, {"data_hash": data.store.data_hash})
         others = [
             subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--processes", "0"])
             for _ in range(arguments.processes - 1)
         ]
-        run_all(arguments, names)
+        run_all(arguments, names, data)
         codes = [other.wait() for other in others]
         if any(codes):
             return 1
         if others:
-            run_all(arguments, names)  # what waited for another process's widths
+            run_all(arguments, names, data)  # what waited for another process's widths
     if arguments.processes:
         results.write(arguments.out, list(METHODS))
     return 0
 
 
-def run_all(arguments: argparse.Namespace, names: list[str]) -> None:
-    """All runs that are asked for, not there yet, and not under way in another process."""
-    budgets = tuple(sorted((float(text) for text in arguments.budgets.split(",")), reverse=True))
-    compute = choose_compute(arguments.device, threads=arguments.threads)
+def load_data(arguments: argparse.Namespace) -> SceneData:
+    """The images, packed in the folder of the rows."""
     first, second, third = (float(text) for text in arguments.fractions.split(","))
-    data = load(
+    return load(
         DataSettings(
             dataset=arguments.dataset, data=arguments.data, image_size=arguments.image_size,
             fractions=(first, second, third),
         ),
         arguments.out / "data",
     )  # fmt: skip
+
+
+def run_all(arguments: argparse.Namespace, names: list[str], data: SceneData) -> None:
+    """All runs that are asked for, not there yet, and not under way in another process."""
+    budgets = tuple(sorted((float(text) for text in arguments.budgets.split(",")), reverse=True))
+    compute = choose_compute(arguments.device, threads=arguments.threads)
     dense_settings = DenseSettings(
         network=NetworkSettings(network=arguments.network, classes=len(data.classes), image_size=arguments.image_size),
         training=TrainingSettings(epochs=arguments.dense_epochs),

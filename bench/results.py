@@ -24,14 +24,14 @@ def path(out: Path, method: str, seed: int, budget: float) -> Path:
 
 
 def claim(out: Path, settings: Row) -> None:
-    """Make sure that all rows of a folder are of one experiment."""
+    """Make sure that all rows of a folder are of one experiment; what earlier rows do not say is taken for the same."""
     file = out / "settings.json"
-    if not file.exists():
-        file.write_text(json.dumps(settings, indent=1) + "\n")
-    kept = json.loads(file.read_text())
-    if kept != settings:
-        changed = ", ".join(f"{key} {kept[key]}" for key in settings if kept.get(key) != settings[key])
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    changed = ", ".join(f"{key} {kept[key]}" for key in settings if key in kept and kept[key] != settings[key])
+    if changed:
         raise SystemExit(f"{out} holds rows made with {changed}; give the same settings, or another --out")
+    if kept != kept | settings:
+        file.write_text(json.dumps(kept | settings, indent=1) + "\n")
 
 
 def keep(out: Path, row: Row) -> None:

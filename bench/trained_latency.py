@@ -19,6 +19,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import results
 from filelock import FileLock, Timeout
 from latency import time_in_turn
 
@@ -60,6 +61,8 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     dense = read_artifact(given.dense)
     if not given.table:
+        same = {name: getattr(given, name) for name in ("search_epochs", "tune_epochs", "batch_size")}
+        results.claim(given.out, same | {"dense": given.dense.resolve().name})
         data = load_data(dense.record, given.data_dir)
         table = table_of(dense, given.out / "table.json")
         for seed in map(int, given.seeds.split(",")):

@@ -82,7 +82,8 @@ def load_data(record: Record, directory: Path) -> SceneData:
 
     Args:
         record: The point's.
-        directory: Folder of all packed data sets. One that is not there is packed again, from where it came from.
+        directory: Folder of all packed data sets. One that is not there, or of an earlier layout, is packed again, from
+            where it came from.
 
     Raises:
         DataError: if it can be neither opened nor packed.

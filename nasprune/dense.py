@@ -22,6 +22,7 @@ from nasprune.lessons import Lessons
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.progress import Progress, Session
 from nasprune.provenance import provenance
+from nasprune.sources import network_code
 from nasprune.training import TrainingSettings, confusion, evaluate, fit
 from nasprune.weights import IMAGENET, SCRATCH, load_initial_weights
 
@@ -57,13 +58,19 @@ class DenseSettings:
 
 
 def dense_key(settings: DenseSettings, data: SceneData) -> str:
-    """The name under which this dense network is shared: a hash of its settings, images and split."""
+    """The name under which this dense network is shared: a hash of its settings, images and split.
+
+    Of a network that is not torchvision's its code counts, too, which may be another one by the next study.
+    """
     content: dict[str, Any] = dataclasses.asdict(settings) | {
         "data": data.store.data_hash,
         "bands": data.settings.bands,
     }
     if settings.weights not in (SCRATCH, IMAGENET):
         content["weights"] = hashlib.sha256(Path(settings.weights).read_bytes()).hexdigest()
+    code = network_code(settings.network.network)
+    if code:
+        content["code"] = code
     content["split"] = {
         part: hashlib.sha256(getattr(data.split, part).tobytes()).hexdigest()
         for part in ("train", "validation", "test")

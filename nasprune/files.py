@@ -69,13 +69,22 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o644)  # mkstemp's 0600 would lock out the other users of a shared storage
-        _flush(unfinished)
-        unfinished.replace(path)
-        _flush(path.parent)
+        place_file(unfinished, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def place_file(finished: Path, target: Path) -> None:
+    """Rename a finished file, so that even after a power cut `target` is there whole or as it was before.
+
+    Raises:
+        OSError: if the disk is full or cannot be written.
+    """
+    _flush(finished)
+    finished.replace(target)
+    _flush(target.parent)
 
 
 def place_folder(finished: Path, target: Path) -> None:

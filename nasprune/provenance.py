@@ -22,7 +22,7 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
     return {
         **known,
         "commit": commit(),
-        "versions": {name: _version(name) for name in ("nasprune", "torch", "torchvision")},
+        "versions": {name: version(name) for name in ("nasprune", "torch", "torchvision")},
         "device": compute.device.type,
         "hardware": torch.cuda.get_device_name() if compute.device.type == "cuda" else processor(),
         "bfloat16": compute.bfloat16,
@@ -45,7 +45,8 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The version of an installed package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -53,13 +54,17 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """The code's commit, with "+" if files were changed since; "unknown" outside a git checkout."""
+    """The code's commit, with "+" if files were changed since; "unknown" outside a git checkout of its own."""
     root = Path(__file__).resolve().parent.parent
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=root, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        # Installed, the code may lie in somebody else's checkout, as .venv does.
+        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown"
+        return _git(root, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"  # an installed package has no checkout
-    return described.stdout.strip()
+        return "unknown"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -68,6 +68,9 @@ _RANGES = (
 )
 
 
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+
+
 def one_cycle(share: float, warm_up: float) -> float:
     """Share of the peak learning rate after `share` of all steps: cosine up, then cosine down to 0.
 
@@ -102,12 +105,20 @@ def distillation_loss(
 
 
 def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; biases and norms do not decay.
+    """SGD with Nesterov momentum; biases, norms and scales of channels do not decay.
 
     On a GPU the learning rate is a tensor there, so that a recorded step may read it, see `stepping`.
     """
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() <= 1]
+    layers = (module for module in network.modules() if isinstance(module, _LAYERS))
+    of_layers = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
+
+    def decays(p: nn.Parameter) -> bool:
+        # A number for each channel may be spread over axes of length 1, as ConvNeXt's scale, (C, 1, 1), is. So is the
+        # weight of a layer that was cut to one channel.
+        return p.dim() > 1 and (id(p) in of_layers or p.numel() > max(p.shape))
+
+    decayed = [p for p in network.parameters() if decays(p)]
+    others = [p for p in network.parameters() if not decays(p)]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -16,12 +16,15 @@ from nasprune.compute import choose_compute
 from nasprune.dense import dense_key, obtain_dense
 from nasprune.files import locked, write_bytes
 from nasprune.weights import IMAGENET, SCRATCH
+from sweep.cluster.preflight import check_this_node, versions
 from sweep.cluster.ray_cluster import DEATHS, as_ours
 from sweep.cluster.told import Told
 from sweep.storage.ground import ANSWERS, DENSE
 from sweep.storage.images import images_of, node_images
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ray.util.queue import Queue
 
     from nasprune.data import SceneData
@@ -48,7 +51,8 @@ def shared_dense(settings: StudySettings, data: SceneData, places: Places, displ
             num_cpus=places.dense["CPU"], num_gpus=places.dense.get("GPU", 0.0), max_retries=DEATHS
         )
         with Told(display.dense) as told:
-            running = task.remote(settings, key, images_of(data), weights, int(places.dense["CPU"]), told.queue)
+            driver, threads = versions(settings.network), int(places.dense["CPU"])
+            running = task.remote(settings, key, images_of(data), weights, threads, told.queue, driver)
             try:
                 ray.get(told.first_of([running]))
             except ray.exceptions.RayError as error:
@@ -71,8 +75,21 @@ def _shared_weights(settings: StudySettings, storage: Storage) -> str:
     return name
 
 
-def _make_dense(settings: StudySettings, key: str, images: Packed, weights: str, threads: int, told: Queue) -> None:
-    """Train the dense network on this node and ask it, each from the last checkpoint on, and keep both."""
+def _make_dense(
+    settings: StudySettings,
+    key: str,
+    images: Packed,
+    weights: str,
+    threads: int,
+    told: Queue,
+    driver: Mapping[str, str],
+) -> None:
+    """Train the dense network on this node and ask it, each from the last checkpoint on, and keep both.
+
+    Raises:
+        NodeError: if this node runs other code than the driver: what it trains would have another key.
+    """
+    check_this_node(driver, settings.network)
     storage, name = settings.place(), f"{DENSE}/{key}"
     compute = choose_compute(settings.device, threads=threads)
     data = node_images(settings, images)

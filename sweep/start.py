@@ -47,7 +47,7 @@ def start(settings: StudySettings, ground: Ground, how: DescentSettings) -> Star
         DataError: if the images are not in the storage.
         ArtifactError: if the dense network or its answers are not.
     """
-    check_this_node(ground.versions)
+    check_this_node(ground.versions, settings.network)
     compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
     data = node_images(settings, ground.images)
     storage, answers = settings.place(), f"{ANSWERS}/{ground.answers}"

@@ -145,7 +145,9 @@ def _run(
         f"dense network: {record['macs'] / 1e6:.1f} M MACs, {record['params'] / 1e6:.2f} M parameters, "
         f"validation accuracy {record['val_accuracy']:.1%}"
     )
-    ground = Ground(dense=dense.directory.name, answers=answers, images=images_of(data), versions=versions())
+    ground = Ground(
+        dense=dense.directory.name, answers=answers, images=images_of(data), versions=versions(settings.network)
+    )
     storage.fetch_folders(f"{study}/points")
     storage.fetch_database(f"{study}/{OPTUNA}")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
+from nasprune.data.decode import decode
 from nasprune.record import read_record
+from tests.data.scene_files import encode, pixels
 
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL | re.M
@@ -42,13 +45,21 @@ def test_a_point_is_a_module_again(point, tmp_path, capsys):
     assert "conv1" in capsys.readouterr().out
 
 
+def on_its_side() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return exif
+
+
 def test_a_file_for_the_board_names_the_class_of_a_scene(point, tmp_path, capsys):
     (tmp_path / "runs/ucm-resnet18/points/t000-10pct").mkdir(parents=True)
     (point / "model.onnx").rename(tmp_path / "runs/ucm-resnet18/points/t000-10pct/board_int8.onnx")
-    Image.new("L", (70, 50), 90).save(tmp_path / "scene.png")
+    scene = encode(pixels(0, (70, 50)), exif=on_its_side())
+    (tmp_path / "scene.png").write_bytes(scene)
     names: dict = {}
     exec(BLOCKS[0], names)
-    assert names["image"].shape == (1, 3, 16, 16)
+    trained_on = decode("scene.png", scene, 16)
+    assert np.array_equal(np.rint(255 * names["image"]), trained_on.transpose(2, 0, 1)[None])
     assert capsys.readouterr().out.strip() in read_record(point)["classes"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.models.convnext import CNBlock
 
 from nasprune.compute import choose_compute
 from nasprune.errors import ArtifactError, DataError, SettingsError, TrainingError
@@ -274,6 +275,20 @@ def test_training_without_momentum_is_plain_gradient_descent():
         layer.weight.grad = torch.ones(2, 2)
         optimizer.step()
     torch.testing.assert_close(layer.weight.detach(), before - 1)
+
+
+def test_weights_of_layers_decay_alone():
+    """Also where a layer was cut to one channel; the scale of ConvNeXt's channels is no layer, whatever its shape."""
+    network = nn.ModuleDict({"block": CNBlock(8, 1.0, 0.0), "cut": nn.Conv2d(8, 1, 1), "next": nn.Conv2d(1, 8, 1)})
+    assert dict(network.named_parameters())["block.layer_scale"].shape == (8, 1, 1)
+    decayed = {
+        id(p)
+        for group in sgd(network, TrainingSettings(epochs=1)).param_groups
+        if group["weight_decay"]
+        for p in group["params"]
+    }
+    layers = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    assert {name for name, p in network.named_parameters() if id(p) in decayed} == layers
 
 
 def test_bfloat16_is_off_where_the_processor_has_none(monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from nasprune.data.orientation import orientation, turned
 from nasprune.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def check_bands(bands: str) -> None:
 
 
 def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = None) -> Pixels:
-    """Read bands of one image, in full, with the values they have in the file.
+    """Read bands of one image, in full, with the values they have in the file, turned as its orientation tag says.
 
     Resizing squeezes every band to a square with the filter that colours get, Pillow's bilinear one.
 
@@ -56,9 +57,11 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
         uint8 or uint16 (height, width, bands).
 
     Raises:
-        DataError: if the bytes are no whole image, the image is huge, lacks a band or has values of another kind.
+        DataError: if the bytes are no whole image, the image is huge, lacks a band, has values of another kind, or is
+            one of several in its file.
     """
     with _opened(name, encoded) as image:
+        check_pages(name, max(1, len(image.subdatasets)))
         numbers = list(range(1, image.count + 1)) if bands == ALL else [int(number) for number in bands.split(",")]
         if max(numbers) > image.count:
             raise DataError(f"image {name!r} has {image.count} bands, no band {max(numbers)}: give others with --bands")
@@ -69,15 +72,34 @@ def read_bands(name: str, encoded: bytes, bands: str, image_size: int | None = N
             )
         if image.colorinterp[0].name == "palette":
             raise DataError(f"image {name!r} has a palette instead of bands: give --bands rgb")
+        bits = min(int(image.tags(number, ns="IMAGE_STRUCTURE").get("NBITS", 8)) for number in numbers)
+        if bits < 8:  # left as they are, they would be almost black among 8-bit ones
+            raise DataError(f"image {name!r} has {bits}-bit values: convert it to 8 or 16 bits, or give --bands rgb")
         if image.width * image.height * len(numbers) > _LARGEST:
             raise DataError(
                 f"image {name!r} has {image.width} x {image.height} pixels of {len(numbers)} bands, at most {_LARGEST} "
                 "values are taken: cut it into scenes"
             )
-        values = image.read(numbers)
+        values = turned(image.read(numbers), orientation(encoded))
     if image_size is not None and values.shape[1:] != (image_size, image_size):
         values = np.stack([_squeezed(band, image_size) for band in values])
     return cast("Pixels", np.ascontiguousarray(np.moveaxis(values, 0, -1)))
+
+
+def check_pages(name: str, pages: int) -> None:
+    """Refuse a file of several images, of which the first alone would be read.
+
+    Args:
+        name: how to call the file in an error.
+        pages: how many it holds; overviews of an image and masks are none.
+
+    Raises:
+        DataError: if there is more than one.
+    """
+    if pages > 1:
+        raise DataError(
+            f"image {name!r} has {pages} pages, one is expected: write bands into one page, images into a file each"
+        )
 
 
 def bands_of(encoded: bytes) -> str | None:
@@ -98,8 +120,11 @@ def _opened(name: str, encoded: bytes) -> Iterator[DatasetReader]:
     # Scenes cut out of a larger image often have no coordinates. Filters belong to the process, not to a thread.
     warnings.filterwarnings("ignore", "Dataset has no geotransform")
     try:
-        # Of nothing at all a MemoryFile would make a file to be written.
-        with rasterio.MemoryFile(encoded or b"\0") as file, file.open(driver=_DRIVERS) as image:
+        with (
+            rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"),  # which fills up an image that was cut off, without a word
+            rasterio.MemoryFile(encoded or b"\0") as file,  # of nothing at all it would make a file to be written
+            file.open(driver=_DRIVERS) as image,
+        ):
             yield image
     except (rasterio.errors.RasterioError, ValueError) as error:  # its words hold a name drawn at random
         raise DataError(

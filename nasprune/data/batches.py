@@ -28,8 +28,9 @@ class Batches:
             and every image changed, both drawn from (seed, epoch number) alone.
         seed: of order and augmentation.
         colours: whether the bands are red, green and blue of 8 bits, whose light changes as a camera's does.
-        drop_last: whether, with augmentation, a last batch of less than half the size is left out, since batch norm
-            learns badly from a few images; not if it is the only one. It differs from epoch to epoch.
+        drop_last: whether, with augmentation, a last batch of one image or less than half the size is left out, since
+            batch norm learns badly from a few images and refuses one where nothing but channels is left; not if it is
+            the only one. It differs from epoch to epoch.
 
     Raises:
         DataError: if there are no indices.
@@ -68,7 +69,7 @@ class Batches:
     def __len__(self) -> int:
         """Count the batches of an epoch."""
         whole, rest = divmod(len(self._indices), self._batch_size)
-        dropped = self._drops and whole > 0 and 2 * rest < self._batch_size
+        dropped = self._drops and whole > 0 and (2 * rest < self._batch_size or rest == 1)
         return whole + (rest > 0 and not dropped)
 
     @property

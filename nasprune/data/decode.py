@@ -4,10 +4,11 @@ import io
 import logging
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import SAMPLESPERPIXEL, TiffImageFile
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, SAMPLESPERPIXEL, TiffImageFile
 
-from nasprune.data.bands import RGB, Pixels, bands_of, read_bands
+from nasprune.data.bands import RGB, Pixels, bands_of, check_pages, read_bands
+from nasprune.data.tiff import count_pages
 from nasprune.errors import DataError
 from nasprune.files import reason
 
@@ -18,7 +19,7 @@ _CHOOSE = "give --bands all, or the numbers of those to use, as --bands 3,2,1"
 
 
 def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: str = RGB) -> Pixels:
-    """Decode one image, in full.
+    """Decode one image, in full, turned as its orientation tag says.
 
     Resizing squeezes to a square with Pillow's bilinear filter, whose support grows with the reduction: it
     does not alias, it cannot overshoot as bicubic does, and torchvision's transforms do so by default.
@@ -34,19 +35,23 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         uint8 (height, width, 3), or what `read_bands` returns.
 
     Raises:
-        DataError: if the bytes are no whole image, the image is huge, or has other bands than asked for.
+        DataError: if the bytes are no whole image, the image is huge, has other bands than asked for, or is one of
+            several in its file.
     """
+    # It prints what the errors below say, and that it cannot show bands which are read in another way.
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
     if bands != RGB:
         return read_bands(name, encoded, bands, image_size)
-    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it prints what the error below says
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
-            samples, deep = _samples(image), _is_deep(image, encoded)
-            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not deep:
-                image.load()
-                rgb = image if image.mode == "RGB" else image.convert("RGB")
-                if image_size is not None and image.size != (image_size, image_size):
+            samples, other = _samples(image), _other_numbers(image, encoded)
+            pages = count_pages(encoded) if isinstance(image, TiffImageFile) else 1
+            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not other and pages == 1:
+                image.load()  # which turns TIFFs by itself, and takes their tag away
+                upright = ImageOps.exif_transpose(image)
+                rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+                if image_size is not None and rgb.size != (image_size, image_size):
                     rgb = rgb.resize((image_size, image_size), Image.Resampling.BILINEAR)
                 return np.asarray(rgb, dtype=np.uint8)
             mode = image.mode
@@ -55,8 +60,9 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
         if more is not None:
             raise DataError(f"image {name!r} has {more}: {_CHOOSE}") from error
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
-    if mode not in _EIGHT_BIT or deep:
-        kind = "16 bits" if deep else f"kind {mode}"
+    check_pages(name, pages)
+    if mode not in _EIGHT_BIT or other:
+        kind = other or f"kind {mode}"
         raise DataError(f"image {name!r} has pixels of {kind}: convert it to 8-bit RGB, or {_CHOOSE}")
     if samples > 3:
         raise DataError(f"image {name!r} has {samples} bands: {_CHOOSE}")
@@ -70,9 +76,17 @@ def _samples(image: Image.Image) -> int:
     return int(image.tag_v2.get(SAMPLESPERPIXEL, 1))
 
 
-def _is_deep(image: Image.Image, encoded: bytes) -> bool:
-    """Whether a PNG has 16 bits, of which Pillow keeps 8 where there are colours: the header's 25th byte says so."""
-    return image.format == "PNG" and encoded[24] == 16
+def _other_numbers(image: Image.Image, encoded: bytes) -> str:
+    """Name the numbers of an image that Pillow would read as if they were unsigned ones of 8 bits; empty if they are.
+
+    Of 16-bit colours it keeps 8 bits, and signed bytes it takes for unsigned ones.
+    """
+    if image.format == "PNG":
+        return "16 bits" if encoded[24] == 16 else ""  # the header's 25th byte
+    if not isinstance(image, TiffImageFile):
+        return ""
+    bits, signed = max(image.tag_v2.get(BITSPERSAMPLE, (1,))), 2 in image.tag_v2.get(SAMPLEFORMAT, (1,))
+    return f"{bits} bits" if bits > 8 else "signed numbers" if signed else ""
 
 
 def _first(error: Exception) -> str:

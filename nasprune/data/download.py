@@ -12,7 +12,7 @@ from huggingface_hub.utils import tqdm as hub_tqdm  # type: ignore[attr-defined]
 
 from nasprune.catalog import Catalogued, Hosted
 from nasprune.errors import DataError
-from nasprune.files import locked, reason
+from nasprune.files import locked, place_file, reason
 
 _ATTEMPTS = 4  # in a row that bring no byte
 _PAUSE = 1.0  # seconds before the second attempt; doubles with each further one
@@ -62,7 +62,7 @@ def fetch(hosted: Hosted, directory: Path, *, instead: str, endpoint: str | None
         try:
             _complete(url, partial)
             _verify(partial, hosted.sha256)
-            partial.replace(path)
+            place_file(partial, path)
         except _FetchError as error:
             raise DataError(f"cannot fetch {url} ({error}): try again, {instead}") from error
         except OSError as error:

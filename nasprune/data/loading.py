@@ -19,7 +19,7 @@ from nasprune.data.readers import EncodedImage, list_scenes, read_listed
 from nasprune.data.settings import DataSettings
 from nasprune.data.splits import Part, Split, published_split, stratified_split
 from nasprune.data.statistics import Statistics, measure
-from nasprune.data.store import Store, is_packed, open_store, pack
+from nasprune.data.store import Store, is_packed, open_store, pack, packed_folder
 from nasprune.errors import DataError
 from nasprune.files import locked, reason, write_json
 
@@ -174,13 +174,13 @@ def _given(
     listing = list_scenes(data)
     if known is not None:
         check_classes(known, listing.counts)
-    packed = directory / f"{settings.dataset}-{listing.fingerprint}"
+    packed = packed_folder(directory, settings.dataset, listing.fingerprint)
     seek(packed)
     return pack(settings.dataset, read_listed(listing), packed, bands=settings.bands)
 
 
 def _fetched(settings: DataSettings, known: Catalogued, directory: Path, seek: Callable[[Path], None]) -> Store:
-    packed = directory / f"{known.name}-{known.archive.sha256[:12]}"
+    packed = packed_folder(directory, known.name, known.archive.sha256[:12])
     seek(packed)
     if is_packed(packed):  # the archive may be gone by now
         return open_store(packed)
@@ -197,6 +197,6 @@ def _drawn(settings: DataSettings, directory: Path, seek: Callable[[Path], None]
     digest = hashlib.sha256(f"{settings.scenes_per_class} {settings.image_size} {_DRAWN_SEED}".encode())
     for scene in draw(1):
         digest.update(scene.encoded)
-    packed = directory / f"scenes-{digest.hexdigest()[:12]}"
+    packed = packed_folder(directory, "scenes", digest.hexdigest()[:12])
     seek(packed)
     return pack("scenes", draw(settings.scenes_per_class), packed, bands=settings.bands)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from nasprune.errors import DataError
 from nasprune.files import reason
 
-IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg"})
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jpe", ".jfif"})
 # Images that are not read: to pass them over in silence would shrink a data set unseen.
 _FOREIGN_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".heic", ".jp2", ".webp"})
 _LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})

@@ -19,10 +19,10 @@ from nasprune.data.readers import EncodedImage
 from nasprune.errors import DataError
 from nasprune.files import locked, reason, replacing
 
-__all__ = ["MappedImages", "Store", "check_contents", "is_packed", "open_store", "pack"]
+__all__ = ["MappedImages", "Store", "check_contents", "is_packed", "open_store", "pack", "packed_folder"]
 
 _FILE = "images.parquet"
-_LAYOUT = "1"  # of the Parquet file; raise it when the columns change
+_LAYOUT = "2"  # of the Parquet file; raise it when the columns change, or which images are taken, or their pixels
 _ROW_GROUP = 256  # images read or written at once
 _SCHEMA = pa.schema(
     [
@@ -91,6 +91,14 @@ class Store:
             raise _damaged(path, reason(error)) from error
 
 
+def packed_folder(directory: Path, dataset: str, digest: str) -> Path:
+    """Say where below `directory` a data set is packed, of which `digest` says what it is packed from.
+
+    One that was packed in another layout lies elsewhere, on all machines and in all buckets that still have it.
+    """
+    return directory / f"{dataset}-{digest}-{_LAYOUT}"
+
+
 def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path, *, bands: str = RGB) -> Store:
     """Write the images into `directory` as one Parquet file, or open what is packed there already.
 
@@ -117,8 +125,14 @@ def pack(dataset: str, scenes: Iterable[EncodedImage], directory: Path, *, bands
 
 
 def is_packed(directory: Path) -> bool:
-    """Say whether `directory` holds a packed data set, whole as every file here."""
-    return (directory / _FILE).exists()
+    """Say whether `directory` holds a packed data set of this layout, whole as every file here."""
+    try:
+        with pq.ParquetFile(directory / _FILE) as file:
+            return _said(file).get("layout") == _LAYOUT
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, pa.ArrowException):
+        return True  # damaged, which whoever opens it says
 
 
 def check_contents(directory: Path, data_hash: str) -> None:
@@ -149,7 +163,7 @@ def open_store(directory: Path) -> Store:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(columns=["label", "name", "content_hash"])
-            said = json.loads((file.metadata.metadata or {}).get(b"nasprune", b"{}"))
+            said = _said(file)
     except FileNotFoundError as error:
         raise DataError(f"{directory} holds no packed data set ({_FILE} is missing): pack it first") from error
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
@@ -170,6 +184,12 @@ def open_store(directory: Path) -> Store:
         content_hashes=tuple(table.column("content_hash").to_pylist()),
         data_hash=said["data_hash"],
     )
+
+
+def _said(file: pq.ParquetFile) -> dict[str, str]:
+    """What the file says of itself."""
+    said: dict[str, str] = json.loads((file.metadata.metadata or {}).get(b"nasprune", b"{}"))
+    return said
 
 
 def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path, bands: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasprune.errors import SettingsError
 from nasprune.files import reason
+from nasprune.sources import network_code
 from sweep.storage.address import said
 from sweep.storage.bucket import Bucket
 
@@ -99,18 +100,19 @@ def check_nodes(storage: Storage, places: Places, say: Callable[[str], None]) ->
                 raise SettingsError(problem)
 
 
-def check_this_node(driver: Mapping[str, str]) -> None:
-    """Make sure that a trial's node, which may have joined after the others were looked at, runs what the driver runs.
+def check_this_node(driver: Mapping[str, str], network: str) -> None:
+    """Make sure that a node, which may have joined after the others were looked at, runs what the driver runs.
 
     Args:
         driver: The driver's `versions`.
+        network: The study's, whose code counts, too.
 
     Raises:
         NodeError: naming the node and what is wrong there.
     """
     import ray
 
-    problem = compare(ray.util.get_node_ip_address(), Seen(versions(), ""), driver)  # type: ignore[no-untyped-call]
+    problem = compare(ray.util.get_node_ip_address(), Seen(versions(network), ""), driver)  # type: ignore[no-untyped-call]
     if problem:
         raise NodeError(problem)
 
@@ -125,7 +127,7 @@ def compare(address: str, found: Seen, driver: Mapping[str, str], storage: Stora
         )
     for name, version in driver.items():
         if name != "interpreter" and found.versions[name] != version:
-            kind = "other code of" if name in OURS else "another"
+            kind = "other code of" if name in OURS or ":" in name else "another"
             return (
                 f"node {address} has {kind} {name} ({found.versions[name]}) than the driver ({version}); install the "
                 "same on every node (ray up sends the project's files again), and start Ray there again"
@@ -209,9 +211,13 @@ def _bring_node(places: Places, say: Callable[[str], None]) -> None:
     say(f"a node came after {time.monotonic() - begun:.0f} s")
 
 
-def versions() -> dict[str, str]:
-    """Of this process: `interpreter` (its path), `python`, and by package what nodes are compared by."""
-    return dict(_look_at("", "")()[0])
+def versions(network: str = "") -> dict[str, str]:
+    """Of this process: `interpreter` (its path), `python`, and by package what nodes are compared by.
+
+    Of a network that is not torchvision's also its code, by its name.
+    """
+    code = network_code(network)
+    return dict(_look_at("", "")()[0]) | ({network: code[:16]} if code else {})
 
 
 def _look_at(storage: str, name: str) -> Callable[[], tuple[dict[str, str], str]]:

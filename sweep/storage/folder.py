@@ -92,7 +92,8 @@ def check_same_start(settings: StudySettings, data_hash: str, dense: str) -> Non
     Args:
         settings: The study's.
         data_hash: Of the images that are given now.
-        dense: Key of the dense network that the settings ask for now; a file of initial weights may have changed.
+        dense: Key of the dense network that the settings ask for now; its code or a file of initial weights may have
+            changed.
 
     Raises:
         SettingsError: if either is another one behind the same path.
@@ -106,8 +107,9 @@ def check_same_start(settings: StudySettings, data_hash: str, dense: str) -> Non
         )
     if kept.get("dense", dense) != dense:
         raise SettingsError(
-            f"study '{settings.study}' was started from another dense network than the one asked for now: its initial "
-            f"weights ({settings.weights}) or this project's version have changed; give the same, or another --study"
+            f"study '{settings.study}' was started from another dense network than the one asked for now: its code "
+            f"({settings.network}), its initial weights ({settings.weights}) or this project's version have changed; "
+            "give the same, or another --study"
         )
 
 

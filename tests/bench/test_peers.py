@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -116,6 +117,27 @@ def test_what_cannot_be_run_is_refused(out, monkeypatch, wrong, expected):
     monkeypatch.setattr(sys, "argv", ["peers.py", *TINY, "--out", str(out), *wrong])
     with pytest.raises(SystemExit, match=expected):
         importlib.import_module("peers").main()
+
+
+def test_rows_of_other_images_are_refused(out, monkeypatch):
+    """They may lie at the same place, or under the same name."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    monkeypatch.setattr(sys, "argv", ["peers.py", *TINY, "--out", str(out)])
+    module = importlib.import_module("peers")
+    monkeypatch.setattr(module, "load", lambda *_: SimpleNamespace(store=SimpleNamespace(data_hash="others")))
+    with pytest.raises(SystemExit, match="holds rows made with data_hash"):
+        module.main()
+
+
+def test_trained_latency_refuses_points_of_other_epochs(tmp_path, point, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    module = importlib.import_module("trained_latency")
+    monkeypatch.setattr(module, "load_data", lambda *_: sys.exit("begun"))
+    given = ["", "--dense", str(point), "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
+    for more, said in (([], "begun"), (["--tune-epochs", "3"], "made with tune_epochs 32"), ([], "begun")):
+        monkeypatch.setattr(sys, "argv", [*given, *more])
+        with pytest.raises(SystemExit, match=said):
+            module.main()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch_pruning") is None, reason="torch-pruning is not installed")

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from PIL import Image
 
@@ -20,7 +21,8 @@ from tests.data.scene_files import encode, geotiff, pixels, raises_one_line, wri
 def bands(number, count=13, size=(8, 8), kind="uint16"):
     """(height, width, count) random values of the whole range."""
     shape = (size[1], size[0], count)
-    return np.random.default_rng(number).integers(0, np.iinfo(kind).max, shape, dtype=kind, endpoint=True)
+    limits = np.iinfo(kind)
+    return np.random.default_rng(number).integers(limits.min, limits.max, shape, dtype=kind, endpoint=True)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,11 @@ def test_one_deep_band_in_a_png():
         (bands(0, 3), {}, "3 bands of uint16"),
         (bands(0, 4, kind="uint8"), {}, "4 bands"),  # GDAL calls the fourth transparency
         (bands(0, 4, kind="uint8"), {"alpha": "unspecified"}, "4 bands"),  # Pillow reads RGB
-        (bands(0, 1), {}, "I;16"),
+        (bands(0, 1), {}, "16 bits"),
         (bands(0, 3), {"driver": "PNG"}, "16 bits"),  # Pillow reads the upper 8
+        (bands(0, 3), {"photometric": "RGB"}, "16 bits"),  # so it does here
+        (bands(0, 3), {"photometric": "RGB", "interleave": "band"}, "16 bits"),  # and here a byte as a pixel
+        (bands(0, 1, kind="int8"), {}, "signed"),  # Pillow reads -1 as 255
     ],
 )
 def test_more_than_colours_is_never_dropped_unasked(array, options, words):
@@ -88,6 +93,8 @@ def test_more_than_colours_is_never_dropped_unasked(array, options, words):
     [
         (geotiff(bands(0, 4)), "1,5", "4 bands, no band 5"),
         (geotiff(bands(0).astype(np.float32)), "all", "float32"),
+        (geotiff(bands(0, 2, kind="uint8") // 16, nbits=4), "2", "4-bit"),
+        (encode(pixels(0, channels=1) > 99), "all", "1-bit"),
         (geotiff(bands(0, size=(64, 64)))[:5000], "all", "not a whole TIFF"),
         (b"", "all", "not a whole TIFF"),
         (b"a note", "all", "not a whole TIFF"),
@@ -97,6 +104,36 @@ def test_more_than_colours_is_never_dropped_unasked(array, options, words):
 def test_what_cannot_be_used_is_named(encoded, chosen, words):
     with raises_one_line(DataError, "x.tif", words):
         decode("x.tif", encoded, bands=chosen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "L"), ("PNG", "LA"), ("PNG", "RGB"), ("PNG", "RGBA"), ("TIFF", "RGB"), ("JPEG", "RGB")]
+)
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_cut_image_is_named_in_every_format(kind, mode, share):
+    target = io.BytesIO()
+    Image.fromarray(pixels(0, (64, 64))).convert(mode).save(target, kind)
+    with raises_one_line(DataError, "x.tif", "not a whole"):
+        decode("x.tif", target.getvalue()[: int(share * target.tell())], bands="1")
+
+
+@pytest.mark.parametrize("chosen", ["rgb", "all", "1"])
+def test_pages_are_never_dropped(chosen):
+    pages = [Image.fromarray(pixels(number, channels=1)) for number in range(3)]
+    target = io.BytesIO()
+    pages[0].save(target, "TIFF", save_all=True, append_images=pages[1:])
+    with raises_one_line(DataError, "x.tif", "3 pages", "one page"):
+        decode("x.tif", target.getvalue(), bands=chosen)
+
+
+@pytest.mark.parametrize("chosen", ["rgb", "all"])
+def test_overviews_and_masks_are_no_pages(tmp_path, chosen):
+    array, path = pixels(0, (64, 64)), tmp_path / "a.tif"
+    path.write_bytes(geotiff(array))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as image:
+        image.write_mask(array[..., 0] > 9)
+        image.build_overviews([2, 4])
+    assert np.array_equal(decode("a", path.read_bytes(), bands=chosen), array)
 
 
 def test_a_palette_is_no_band():

@@ -125,6 +125,15 @@ def test_a_small_last_training_batch_is_left_out_unless_it_is_the_only_one(make,
     assert sum(len(x) for x, _ in make(range(count)).epoch(0)) == count
 
 
+def test_of_several_training_batches_none_has_one_image(make):
+    """Batch norm refuses it where nothing but channels is left."""
+    for batch_size in range(2, 8):
+        for count in range(batch_size, 20):
+            sizes = [len(x) for x, _ in make(range(count), batch_size, STILL).epoch(0)]
+            assert min(sizes) > 1
+            assert 2 * min(sizes) >= batch_size
+
+
 def test_what_cannot_be_served_is_refused(make):
     with raises_one_line(DataError, "empty"):
         make([])

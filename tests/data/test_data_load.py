@@ -8,7 +8,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from nasprune.data import CATALOG, PARTS, Augmentation, DataSettings, load, loading, stratified_split
+from nasprune.artifact import data_record, load_data
+from nasprune.data import CATALOG, PARTS, Augmentation, DataSettings, load, loading, store, stratified_split
 from nasprune.errors import DataError, SettingsError
 from tests.data.scene_files import raises_one_line, scenes, write_folder, write_zip
 
@@ -52,6 +53,21 @@ def test_a_folder_is_packed_once_and_split_anew_by_the_seed(tmp_path):
     assert first.statistics == again.statistics
     assert not np.array_equal(first.split.test, other.split.test)
     assert len(list((tmp_path / "packed").iterdir())) == 1
+
+
+def test_what_an_earlier_version_packed_is_packed_anew(tmp_path, monkeypatch):
+    """Its images were checked and read in another way. Points that were measured on them find the new ones."""
+    folder = write_folder(tmp_path / "set", scenes(per_class=20))
+    settings = DataSettings(dataset="folder", data=folder, image_size=16)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_LAYOUT", "1")
+        early = load(settings, tmp_path / "packed").store
+    late = load(settings, tmp_path / "packed").store
+    assert late.data_hash == early.data_hash
+    assert late.directory != early.directory
+    origin = {"packed": early.directory.name, "data_hash": early.data_hash}
+    of_point = {"point": "p", "data": data_record(settings), "provenance": origin}
+    assert load_data(of_point, tmp_path / "packed").store.directory == late.directory
 
 
 def test_changed_data_is_packed_anew(tmp_path):

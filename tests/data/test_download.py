@@ -1,7 +1,9 @@
 """Downloads: whole, gone on with after a stop, or one line that says what to do; never a wrong byte."""
 
+import os
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +49,20 @@ def test_a_whole_download(hub, tmp_path):
     assert path.read_bytes() == CONTENT
     assert hub.asked == [("set.zip", None)]
     assert visible(path.parent) == ["set.zip"]
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(hub, tmp_path, monkeypatch):
+    """By its name it is trusted from then on: a power cut must not leave the name with less behind it."""
+    flushed, sync = {}, os.fsync
+
+    def synced(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        flushed[path.name] = (tmp_path / "set.zip").exists()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    download(known(), tmp_path, endpoint=hub.endpoint)
+    assert flushed == {f"set.zip.{hosted(CONTENT).sha256[:12]}.partial": False, tmp_path.name: True}
 
 
 def test_what_is_there_is_not_asked_for_again(hub, tmp_path):

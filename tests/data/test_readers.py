@@ -21,7 +21,15 @@ def test_a_zip_and_a_folder_give_the_same_images(tmp_path, above):
 
 @pytest.mark.parametrize(
     ("suffix", "kind"),
-    [(".tif", "TIFF"), (".tiff", "TIFF"), (".png", "PNG"), (".JPG", "JPEG"), (".jpeg", "JPEG")],
+    [
+        (".tif", "TIFF"),
+        (".tiff", "TIFF"),
+        (".png", "PNG"),
+        (".JPG", "JPEG"),
+        (".jpeg", "JPEG"),
+        (".jpe", "JPEG"),
+        (".jfif", "JPEG"),
+    ],
 )
 def test_every_image_suffix_is_read(tmp_path, suffix, kind):
     for label in ("a", "b"):

@@ -57,9 +57,20 @@ def test_versions_are_of_what_trials_use():
 
 def test_a_node_that_joined_late_is_looked_at_by_its_trials():
     driver = versions()
-    check_this_node(driver)
+    check_this_node(driver, "resnet18")
     with pytest.raises(NodeError, match=r"node [0-9.]+ has other code of sweep \(.*\) than the driver \(behind\)"):
-        check_this_node({**driver, "sweep": "behind"})
+        check_this_node({**driver, "sweep": "behind"}, "resnet18")
+
+
+def test_the_code_of_a_network_is_part_of_what_a_node_runs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    network = "network_on_two_nodes:make"
+    (tmp_path / "network_on_two_nodes.py").write_text("make = 1")
+    driver = versions(network)
+    check_this_node(driver, network)
+    (tmp_path / "network_on_two_nodes.py").write_text("make = 2")
+    with pytest.raises(NodeError, match=rf"node [0-9.]+ has other code of {network} \(\w{{16}}\) than the driver \("):
+        check_this_node(driver, network)
 
 
 @pytest.fixture(scope="module")

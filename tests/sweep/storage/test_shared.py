@@ -100,7 +100,7 @@ def test_of_two_dense_networks_that_were_made_at_once_all_use_the_first(address,
     monkeypatch.setattr(sweep.dense, "obtain_dense", make)
     monkeypatch.setattr(sweep.dense, "read_artifact", read)
     with pytest.raises(ReadError):
-        sweep.dense._make_dense(settings, "key", None, "", 1, None)
+        sweep.dense._make_dense(settings, "key", None, "", 1, None, {})
     assert used == ["theirs"]
 
 
