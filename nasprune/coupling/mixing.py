@@ -24,12 +24,13 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
     images, kernel = node.all_input_nodes[:2]
     transposed, groups = _kind(node)
     sides, made = shape(kernel), shape(node)[1]
-    cost = math.prod(sides[2:]) * math.prod((shape(images) if transposed else shape(node))[2:])
     weight = _weight(f, node, 1)
+    cost = math.prod(sides[2:]) * _places(images if transposed else node, len(sides) - 2)
     if weight is None or len(shape(images)) != len(sides) or (transposed and groups > 1):
         why = "a convolution with computed weights" if weight is None else "a convolution of an unusual kind"
-        _count_only(f, node, sides, cost)
+        _count_only(f, node, cost * sides[0] * sides[1])
         return f.stay(node, why)
+    cost = f.of_one_image(node, cost)
     source = _on_axis(f, images, 1, node)
     producer = module_name(weight)
     geometry = None if transposed else _geometry(node)
@@ -55,6 +56,12 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
         _mixing(f, weight, "conv", outputs, source[: sides[1]], cost, geometry)
     _bias(f, node, 2, outputs)
     return Channels(1, outputs)
+
+
+def _places(maps: torch.fx.Node, sides: int) -> int:
+    """Positions of all maps (B, channels, ...), or of one without a batch: an image may bring several, or share one."""
+    *batch, _ = shape(maps)[:-sides]
+    return math.prod(batch) * math.prod(shape(maps)[-sides:])
 
 
 def _kind(node: torch.fx.Node) -> tuple[bool, int]:
@@ -121,10 +128,11 @@ def linear(f: Follower, node: torch.fx.Node) -> Value:
     rows, kernel = node.all_input_nodes[:2]
     weight = _weight(f, node, 1)
     last = len(shape(rows)) - 1
-    cost = math.prod(shape(rows)[:-1]) // f.batch
+    count = math.prod(shape(rows)[:-1])
     if weight is None:
-        _count_only(f, node, shape(kernel), cost)
+        _count_only(f, node, count * math.prod(shape(kernel)))
         return f.stay(node, "a linear layer with computed weights")
+    cost = f.of_one_image(node, count)
     source = _on_axis(f, rows, last, node)
     outputs = _outputs(f, weight, shape(kernel)[0], module_name(weight))
     _mixing(f, weight, "linear", outputs, source, cost, Geometry(sides=(cost,)))
@@ -132,11 +140,11 @@ def linear(f: Follower, node: torch.fx.Node) -> Value:
     return Channels(last, outputs)
 
 
-def _count_only(f: Follower, node: torch.fx.Node, sides: tuple[int, ...], cost: int) -> None:
-    """Multiply-adds of a layer whose weights cannot shrink."""
-    fixed_out, fixed_in = np.full(sides[0], FIXED), np.full(sides[1], FIXED)
-    name = module_of(node)
-    f.calls.append(Call(name=name, weight="", kind="conv", outputs=fixed_out, inputs=fixed_in, multiply_adds=cost))
+def _count_only(f: Follower, node: torch.fx.Node, count: int) -> None:
+    """Multiply-adds of a layer whose weights cannot shrink, from those of the whole batch."""
+    name, one = module_of(node), np.full(1, FIXED)
+    count = f.of_one_image(node, count)
+    f.calls.append(Call(name=name, weight="", kind="conv", outputs=one, inputs=one, multiply_adds=count))
 
 
 def _norm_call(f: Follower, weight: str | None, kind: Literal["norm", "layer_norm"], numbers: Numbers) -> None:

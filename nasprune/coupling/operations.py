@@ -37,3 +37,6 @@ CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "conv_transpose2d", "con
 MAKE = frozenset({"zeros", "ones", "full", "arange", "zeros_like", "ones_like", "full_like", "empty", "linspace",
                   "rand", "randn", "rand_like", "new_zeros", "new_ones", "new_full", "scalar_tensor", "eye", "meshgrid",
                   "new_empty", "empty_like"})  # fmt: skip
+REPEAT = frozenset({"expand", "repeat", "tile", "broadcast_to", "zeros", "ones", "full", "empty", "rand", "randn",
+                    "new_zeros", "new_ones", "new_full", "new_empty"})  # fmt: skip
+"""What may make something for every image that was there once, or not at all."""

@@ -35,6 +35,7 @@ def follow(exported: Exported) -> Follower:
     """
     follower = Follower(exported)
     for node in exported.graph.nodes:
+        follower.meet(node)
         if node.op == "placeholder":
             name = exported.tensors.get(node.name)
             follower.values[node] = None if name is None else Leaf(name)
