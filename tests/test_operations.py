@@ -1,0 +1,72 @@
+"""Operations that let channels pass: what leaves with them, and that every cut is exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nasprune.coupling import find_coupling
+from nasprune.masking import MaskedNetwork
+from nasprune.proof import lively, proven
+from nasprune.surgery import derive
+
+SIDE = 8
+
+
+class Around(nn.Module):
+    """A layer of 8 channels, what takes maps and gives maps, and a layer of 6."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.first, self.block = nn.Conv2d(3, 8, 3, padding=1), block
+        self.second, self.last = nn.Conv2d(8, 6, 3), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.last(self.second(self.block(self.first(x))).relu().mean((2, 3)))
+
+
+class Doing(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Swapping(nn.Module):
+    """Brings channels to the end, where there are as many columns as channels, for a linear layer of 5."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(8, 5), nn.Linear(5, 8)
+
+    def forward(self, x):
+        return self.outer(self.inner(x.swapaxes(1, 3)).relu()).movedim(3, 1)
+
+
+def every_cut_is_exact(block, **sizes):
+    torch.manual_seed(0)
+    network = lively(Around(block))
+    example = torch.zeros(2, 3, SIDE, SIDE)
+    coupling = proven(network, find_coupling(network, example), example)
+    assert {group.name: group.size for group in coupling.groups} == {"second": 6, **sizes}
+    images = torch.randn(2, 3, SIDE, SIDE)
+    for seed in range(5):
+        kept = torch.rand(coupling.channels, generator=torch.Generator().manual_seed(seed)) < 0.5
+        for group in coupling.groups:
+            kept[group.start] = True
+        with torch.no_grad():
+            masked = MaskedNetwork(network, coupling)(images, kept.float())
+            assert torch.allclose(masked, derive(network, coupling, kept)(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_the_groups_of_a_shuffle_lose_the_same_of_their_channels(groups):
+    every_cut_is_exact(nn.ChannelShuffle(groups), first=8 // groups)
+
+
+def test_axes_of_one_length_are_still_exchanged():
+    sizes = {"first": 8, "block.inner": 5, "block.outer": 8}
+    every_cut_is_exact(Swapping(), **sizes)
