@@ -58,8 +58,9 @@ def every_cut_is_exact(block, **sizes):
         for group in coupling.groups:
             kept[group.start] = True
         with torch.no_grad():
-            masked = MaskedNetwork(network, coupling)(images, kept.float())
-            assert torch.allclose(masked, derive(network, coupling, kept)(images), atol=1e-5)
+            masked, derived = MaskedNetwork(network, coupling)(images, kept.float()), derive(network, coupling, kept)
+            assert torch.allclose(masked, derived(images), atol=1e-5)
+    return derived
 
 
 @pytest.mark.parametrize("groups", [2, 4])
@@ -70,3 +71,21 @@ def test_the_groups_of_a_shuffle_lose_the_same_of_their_channels(groups):
 def test_axes_of_one_length_are_still_exchanged():
     sizes = {"first": 8, "block.inner": 5, "block.outer": 8}
     every_cut_is_exact(Swapping(), **sizes)
+
+
+@pytest.mark.parametrize(
+    ("norm", "size"),
+    [
+        (nn.GroupNorm(4, 8, affine=False), 4),
+        (nn.InstanceNorm2d(8), 8),
+        (nn.BatchNorm2d(8, affine=False), 8),
+        (nn.BatchNorm2d(8, affine=False, track_running_stats=False), 8),
+    ],
+)
+def test_a_norm_without_weights_knows_what_is_left(norm, size):
+    derived = every_cut_is_exact(norm, first=size)
+    left = derived.first.out_channels
+    if isinstance(norm, nn.GroupNorm):
+        assert (derived.block.num_channels, derived.block.num_groups) == (left, left // 2)
+    else:
+        assert derived.block.num_features == left

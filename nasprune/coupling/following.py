@@ -129,7 +129,8 @@ class Follower:
 
     def uses(self) -> list[Numbers]:
         """Every vector along which it matters how often a channel appears."""
-        found = [call.outputs for call in self.calls] + [call.inputs for call in self.calls if call.inputs is not None]
+        weighty = [call for call in self.calls if call.weight]
+        found = [call.outputs for call in weighty] + [call.inputs for call in weighty if call.inputs is not None]
         return found + list(self.axes.values())
 
 

@@ -147,10 +147,10 @@ def _count_only(f: Follower, node: torch.fx.Node, count: int) -> None:
     f.calls.append(Call(name=name, weight="", kind="conv", outputs=one, inputs=one, multiply_adds=count))
 
 
-def _norm_call(f: Follower, weight: str | None, kind: Literal["norm", "layer_norm"], numbers: Numbers) -> None:
-    if weight is not None:
-        name = module_name(weight)
-        f.calls.append(Call(name=name, weight=weight, kind=kind, outputs=numbers, inputs=None))
+def _norm_call(f: Follower, node: torch.fx.Node, weight: str | None, numbers: Numbers) -> None:
+    """A norm without weights is known by its module, which may hold numbers of channels or groups."""
+    name = module_of(node) if weight is None else module_name(weight)
+    f.calls.append(Call(name=name, weight=weight or "", kind="norm", outputs=numbers, inputs=None))
 
 
 def batch_norm(f: Follower, node: torch.fx.Node) -> Value:
@@ -158,7 +158,7 @@ def batch_norm(f: Follower, node: torch.fx.Node) -> Value:
     numbers = _on_axis(f, node.all_input_nodes[0], 1, node)
     for place in (1, 2, 3, 4):
         _bias(f, node, place, numbers)
-    _norm_call(f, _weight(f, node, 1), "norm", numbers)
+    _norm_call(f, node, _weight(f, node, 1), numbers)
     return Channels(1, numbers)
 
 
@@ -179,7 +179,7 @@ def layer_norm(f: Follower, node: torch.fx.Node) -> Value:
         return f.stay(node, "layer_norm over channels and positions, or without weights,")
     _bias(f, node, 2, value.numbers)
     _bias(f, node, 3, value.numbers)
-    _norm_call(f, weight, "layer_norm", value.numbers)
+    f.calls.append(Call(name=module_name(weight), weight=weight, kind="layer_norm", outputs=value.numbers, inputs=None))
     return value
 
 
@@ -196,7 +196,7 @@ def group_norm(f: Follower, node: torch.fx.Node) -> Value:
     f.bundle(numbers.reshape(_integer(node.args[1]), -1))
     for place in (2, 3):
         _bias(f, node, place, numbers)
-    _norm_call(f, _weight(f, node, 2), "norm", numbers)
+    _norm_call(f, node, _weight(f, node, 2), numbers)
     return Channels(1, numbers)
 
 
