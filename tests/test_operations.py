@@ -89,3 +89,42 @@ def test_a_norm_without_weights_knows_what_is_left(norm, size):
         assert (derived.block.num_channels, derived.block.num_groups) == (left, left // 2)
     else:
         assert derived.block.num_features == left
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+        lambda x: torch.max(x, torch.full_like(x, 0.1)),
+        lambda x: x * torch.ones_like(x[:, :, :1, :1]),
+    ],
+)
+def test_what_is_made_like_a_tensor_has_its_channels(function):
+    every_cut_is_exact(Doing(function), first=8)
+
+
+class Alike(nn.Module):
+    """Adds nothing, made like a layer's weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return self.inner(x) + torch.zeros_like(self.inner.weight).sum()
+
+
+def test_what_is_made_like_weights_leaves_them_free():
+    sizes = {"first": 8, "block.inner": 8}
+    every_cut_is_exact(Alike(), **sizes)
+
+
+@pytest.mark.parametrize("sides", [[SIDE], [SIDE, SIDE]])
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_layer_norm_over_positions_lets_channels_leave(sides, affine):
+    every_cut_is_exact(nn.LayerNorm(sides, elementwise_affine=affine), first=8)
+
+
+@pytest.mark.parametrize("activation", [nn.RReLU(), nn.Softshrink(), nn.Hardshrink()])
+def test_activations_work_entry_by_entry(activation):
+    every_cut_is_exact(activation, first=8)

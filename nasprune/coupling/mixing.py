@@ -167,11 +167,10 @@ def layer_norm(f: Follower, node: torch.fx.Node) -> Value:
     source = node.all_input_nodes[0]
     value = f.value(source)
     sides: Any = node.args[1]
-    last = len(shape(source)) - 1
     weight = _weight(f, node, 2)
     if not isinstance(value, Channels):
         return None
-    if value.axis < last and len(sides) == 1:
+    if value.axis < len(shape(source)) - len(sides):
         _fix_norm_weights(f, node)
         return value
     if len(sides) > 1 or weight is None:

@@ -68,6 +68,7 @@ def _getitem(f: Follower, node: torch.fx.Node) -> Value:
 _RULES: Mapping[str, Callable[[Follower, torch.fx.Node], Value]] = {
     "getitem": _getitem,
     **dict.fromkeys(operations.ENTRYWISE, elementwise.entrywise),
+    **dict.fromkeys(operations.ALIKE, elementwise.alike),
     "prelu": elementwise.prelu,
     **dict.fromkeys(operations.OVER_POSITIONS, elementwise.over_positions),
     **dict.fromkeys(operations.REDUCTIONS, elementwise.reduce),
