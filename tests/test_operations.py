@@ -128,3 +128,23 @@ def test_a_layer_norm_over_positions_lets_channels_leave(sides, affine):
 @pytest.mark.parametrize("activation", [nn.RReLU(), nn.Softshrink(), nn.Hardshrink()])
 def test_activations_work_entry_by_entry(activation):
     every_cut_is_exact(activation, first=8)
+
+
+class Under(nn.Module):
+    """Works out gates in a context of their own, from what a layer outside makes."""
+
+    def __init__(self, context):
+        super().__init__()
+        self.context, self.inner, self.outer = context, nn.Linear(8, 5), nn.Linear(5, 8)
+
+    def forward(self, x):
+        with self.context():
+            hidden = self.inner(x.mean((2, 3))).relu()
+            most = hidden.amax(0)
+        return x * self.outer(hidden + most).sigmoid()[:, :, None, None]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, lambda: torch.autocast("cpu", enabled=False)])
+def test_what_a_context_holds_is_part_of_the_graph(context):
+    sizes = {"first": 8, "block.inner": 5}
+    every_cut_is_exact(Under(context), **sizes)

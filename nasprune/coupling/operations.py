@@ -40,3 +40,4 @@ ALIKE = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "rand_l
 REPEAT = frozenset({"expand", "repeat", "tile", "broadcast_to", "zeros", "ones", "full", "empty", "rand", "randn",
                     "new_zeros", "new_ones", "new_full", "new_empty"})  # fmt: skip
 """What may make something for every image that was there once, or not at all."""
+INSIDE = frozenset({"wrap_with_set_grad_enabled", "wrap_with_autocast"})
