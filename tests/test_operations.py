@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from nasprune.coupling import find_coupling
 from nasprune.masking import MaskedNetwork
@@ -148,3 +149,22 @@ class Under(nn.Module):
 def test_what_a_context_holds_is_part_of_the_graph(context):
     sizes = {"first": 8, "block.inner": 5}
     every_cut_is_exact(Under(context), **sizes)
+
+
+class Normed(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.before, self.inner, self.after = (
+            nn.Conv2d(8, 4, 1),
+            norm(nn.Conv2d(4, 4, 3, padding=1)),
+            nn.Conv2d(4, 8, 1),
+        )
+
+    def forward(self, x):
+        return self.after(self.inner(self.before(x)))
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_a_layer_whose_weights_are_worked_out_stays_and_others_do_not(norm):
+    sizes = {"first": 8, "block.after": 8}
+    every_cut_is_exact(Normed(norm), **sizes)

@@ -31,7 +31,7 @@ ALONG_AN_AXIS = frozenset({"softmax", "_softmax", "log_softmax", "normalize", "g
 STAY = frozenset({
     "matmul", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention", "addmm", "index", "gather", "topk",
     "cumsum", "sort", "local_response_norm", "unfold", "im2col", "col2im", "fold", "embedding", "rms_norm", "bilinear",
-    "linalg_norm", "cdist", "outer", "masked_fill",
+    "linalg_norm", "cdist", "outer", "masked_fill", "mv", "dot", "vdot", "_weight_norm",
 })  # fmt: skip
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "conv_transpose2d", "convolution"})
 MAKE = frozenset({"zeros", "ones", "full", "arange", "empty", "linspace", "rand", "randn", "new_zeros", "new_ones",
