@@ -83,7 +83,7 @@ def bn_scale(
     total = torch.zeros(coupling.channels + 1, device=compute.device)
     seen = torch.zeros(coupling.channels + 1, dtype=torch.bool)
     for layer in coupling.layers:
-        if layer.kind == "norm":
+        if layer.kind == "norm" and layer.weight:
             total.index_add_(0, layer.outputs.to(total.device), _weight(network, layer).abs())
             seen[layer.outputs] = True
     if not bool(seen[:-1].all()):

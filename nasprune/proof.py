@@ -10,22 +10,31 @@ from __future__ import annotations
 
 import copy
 import functools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from nasprune.errors import NetworkError
+from nasprune.instead import Instead
 from nasprune.masking import MaskedNetwork
 from nasprune.surgery import derive
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable, Iterable
 
     from nasprune.coupling import Coupling
 
 _TOLERANCE = 1e-4  # of the largest logit: law 1
 _HELD = "the network's own code holds its width as a number"
 _TRAINING = "what the network's own code does in training alone holds its width"
+_IDLE = 1e-4
+_LAYERS: tuple[Callable[..., torch.Tensor], ...] = (
+    torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+    F.linear,
+)  # fmt: skip
 _UNFIT = (RuntimeError, ValueError, IndexError)  # what torch says of shapes that do not fit
 
 
@@ -44,20 +53,21 @@ def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Cou
     trial = lively(network)
     images = torch.rand(example.shape, generator=torch.Generator().manual_seed(5))
     _check_logits(trial, images)
+    trials = (trial, levelled(copy.deepcopy(trial), images))
     half = _half(coupling)
-    if _fault(trial, coupling, half, images) is None:
+    if _fault(trials, coupling, half, images) is None:
         return coupling
     failing = {}
     for group in coupling.groups:
         kept = torch.ones_like(half)
         part = slice(group.start, group.start + group.size)
         kept[part] = half[part]
-        fault = _fault(trial, coupling, kept, images)
+        fault = _fault(trials, coupling, kept, images)
         if fault is not None:
             failing[group.name] = fault
     if len(failing) < len(coupling.groups):
         rest = coupling.without(failing)
-        if _fault(trial, rest, _half(rest), images) is None:
+        if _fault(trials, rest, _half(rest), images) is None:
             return rest
     names = ", ".join(list(failing)[:5]) or "groups that can be cut alone"
     raise NetworkError(
@@ -75,21 +85,22 @@ def _half(coupling: Coupling) -> torch.Tensor:
     return kept
 
 
-def _fault(network: nn.Module, coupling: Coupling, kept: torch.Tensor, images: torch.Tensor) -> str | None:
-    """Why this cut is wrong; None where it is exact, and the smaller network runs in training, too."""
-    with torch.no_grad():
-        masked = MaskedNetwork(network, coupling)(images, kept.float())
-        try:
-            derived = derive(network, coupling, kept)
-            logits = derived(images)
-        except _UNFIT:
-            return _HELD
-        if not (logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max()):
-            return _HELD
-        try:
-            _in_training(derived, images)
-        except _UNFIT:
-            return _TRAINING
+def _fault(networks: Iterable[nn.Module], coupling: Coupling, kept: torch.Tensor, images: torch.Tensor) -> str | None:
+    """Why this cut is wrong in one of them; None where it is exact, and the smaller network runs in training, too."""
+    for network in networks:
+        with torch.no_grad():
+            masked = MaskedNetwork(network, coupling)(images, kept.float())
+            try:
+                derived = derive(network, coupling, kept)
+                logits = derived(images)
+            except _UNFIT:
+                return _HELD
+            if not (logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max()):
+                return _HELD
+            try:
+                _in_training(derived, images)
+            except _UNFIT:
+                return _TRAINING
     return None
 
 
@@ -119,14 +130,65 @@ def _in_training(network: nn.Module, images: torch.Tensor) -> object:
 
 
 def lively(network: nn.Module) -> nn.Module:
-    """A copy on the CPU in which no channel is idle: fresh networks have scales of 0 or 1e-6."""
+    """A copy on the CPU in which no channel is idle: fresh networks have scales of 0 or 1e-6.
+
+    What is positive stays so, since a network's code may divide by it or take its logarithm.
+    """
     generator = torch.Generator().manual_seed(7)
     copied = copy.deepcopy(network).to("cpu", torch.float32).eval()
     with torch.no_grad():
-        for module in copied.modules():
-            for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-                if name == "running_var":
-                    tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-                elif tensor.is_floating_point() and (tensor.dim() == 1 or bool((tensor.abs() < 1e-4).all())):
-                    tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
+        for tensor in (*copied.parameters(), *copied.buffers()):
+            if not tensor.is_floating_point():
+                continue
+            idle = tensor.abs() < _IDLE
+            if tensor.dim() == 1 or bool(idle.all()):
+                noise = 0.1 * torch.randn(tensor.shape, generator=generator)
+                start = noise if bool((tensor < 0).any()) else noise.abs()
+                tensor.copy_(torch.where(idle, start, tensor * (1 + noise)))
     return copied
+
+
+def levelled(network: nn.Module, images: torch.Tensor) -> nn.Module:
+    """The network, changed in such a way that what its first layers do is not lost in its last.
+
+    Signals that fade from layer to layer, for weights that are small or statistics of another network's, end below the
+    rounding of the logits, and with them whatever a cut does wrong. So the weights of a layer that makes less than unit
+    signals are scaled, and batch norms take the statistics of these images (B, bands, H, W).
+    """
+    with torch.no_grad(), ExitStack() as stack:
+        stack.enter_context(Instead(torch.batch_norm, _with_own_statistics))
+        for layer in _LAYERS:
+            stack.enter_context(Instead(layer, functools.partial(_at_unit_scale, layer)))
+        network(images)
+    return network
+
+
+def _at_unit_scale(
+    layer: Callable[..., torch.Tensor],
+    input: torch.Tensor,  # noqa: A002 (torch's own name, by which it may be given)
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *how: object,
+    **more: object,
+) -> torch.Tensor:
+    size = layer(input, weight, None, *how, **more).square().mean().sqrt()
+    if isinstance(weight, nn.Parameter) and 0 < float(size) < 1:
+        weight.div_(size)
+    return layer(input, weight, bias, *how, **more)
+
+
+def _with_own_statistics(
+    input: torch.Tensor,  # noqa: A002 (as above)
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    *how: object,
+    **more: object,
+) -> torch.Tensor:
+    if running_mean is not None and running_var is not None:
+        axes = [axis for axis in range(input.dim()) if axis != 1]
+        running_mean.copy_(input.mean(axes))
+        spread = input.var(axes, correction=0)
+        running_var.copy_(spread.clamp(min=0.01 * float(spread.mean())))  # none so small that rounding would grow
+    return torch.batch_norm(input, weight, bias, running_mean, running_var, *how, **more)  # type: ignore[arg-type]

@@ -38,6 +38,10 @@ def derive(network: nn.Module, coupling: Coupling, kept: torch.Tensor) -> nn.Mod
         own = (*before.parameters(recurse=False), *before.buffers(recurse=False))
         if any(id(tensor) in memo for tensor in own):
             _describe(module, before, id(getattr(before, "weight", None)) in fewer_groups)
+    for layer in coupling.layers:
+        if layer.kind == "norm" and not layer.weight:
+            module, before = derived.get_submodule(layer.name), network.get_submodule(layer.name)
+            _describe_norm(module, before, int(stays[layer.outputs].sum()), len(layer.outputs))
     return derived
 
 
@@ -74,9 +78,15 @@ def _describe(module: nn.Module, before: nn.Module, fewer_groups: bool) -> None:
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):
-        module.num_groups = module.num_groups * len(weight) // len(tensor_of(before, "weight"))
-        module.num_channels = len(weight)
+        _describe_norm(module, before, len(weight), len(tensor_of(before, "weight")))
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(weight)
     elif hasattr(module, "num_features"):
         module.num_features = len(weight)  # type: ignore[assignment]
+
+
+def _describe_norm(module: nn.Module, before: nn.Module, channels: int, of: int) -> None:
+    if isinstance(module, nn.GroupNorm) and isinstance(before, nn.GroupNorm):
+        module.num_groups, module.num_channels = before.num_groups * channels // of, channels
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = channels

@@ -76,8 +76,9 @@ def test_bn_scale_sums_over_all_norms_of_a_stream(network):
     assert torch.allclose(found[4:], network.norms[1].weight.abs())
 
 
-def test_bn_scale_needs_batch_norm():
-    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm2d(4, affine=False)])
+def test_bn_scale_needs_batch_norm(norm):
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(NetworkError, match="pass no batch norm; use l1"):
         importance("bn_scale", plain)
 

@@ -60,6 +60,12 @@ def _fix_if_spread(f: Follower, node: torch.fx.Node, source: torch.fx.Node) -> N
         f.values[source] = None
 
 
+def alike(f: Follower, node: torch.fx.Node) -> Value:
+    """Zeros and the like of a tensor's shape have its channels; those of a parameter's shape are made once."""
+    value = f.values[node.all_input_nodes[0]]
+    return value if isinstance(value, Channels) else None
+
+
 def prelu(f: Follower, node: torch.fx.Node) -> Value:
     """Slopes run along axis 1, not along the last one as other operands would; or there is one for all channels."""
     source, slopes = node.all_input_nodes

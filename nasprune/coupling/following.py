@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nasprune.coupling.exporting import Exported, module_of, shape
+from nasprune.coupling.exporting import Exported, module_of, operation, shape
 from nasprune.coupling.numbering import FIXED, Numbering
+from nasprune.coupling.operations import MAKE, REPEAT
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,8 @@ class Follower:
     axes: dict[tuple[str, int], Numbers] = field(default_factory=dict)
     values: dict[torch.fx.Node, Value] = field(default_factory=dict)
     made: dict[str, Numbers] = field(default_factory=dict)
+    of_images: set[torch.fx.Node] = field(default_factory=set)
+    batch: int = 1
 
     def value(self, node: torch.fx.Node) -> Channels | list[Any] | None:
         """Of an operand: a parameter that has one axis gets numbers of its own, which are nobody's yet."""
@@ -108,17 +111,26 @@ class Follower:
         for member in range(1, bundles.shape[1]):
             self.numbering.merge(bundles[:, 0].copy(), bundles[:, member].copy())
 
-    @property
-    def batch(self) -> int:
-        """Images in the example."""
-        for node in self.exported.graph.nodes:
-            if node.name == self.exported.images:
-                return shape(node)[0]
-        raise AssertionError("a graph without an input")
+    def meet(self, node: torch.fx.Node) -> None:
+        """Note whether there is more of a tensor with more images; what comes of parameters alone is there once."""
+        name, sources = operation(node), node.all_input_nodes
+        if node.name == self.exported.images:
+            self.batch = shape(node)[0]
+            self.of_images.add(node)
+        elif name not in MAKE and any(source in self.of_images for source in sources):
+            self.of_images.add(node)
+        elif name in REPEAT and shape(node)[:1] == (self.batch,):  # their sizes are numbers
+            if all(source in self.of_images or shape(source)[:1] != (self.batch,) for source in sources):
+                self.of_images.add(node)
+
+    def of_one_image(self, node: torch.fx.Node, count: int) -> int:
+        """Of `count` things that an operation does, those of one image; never 0, or a channel would cost nothing."""
+        return -(-count // self.batch) if node in self.of_images else count
 
     def uses(self) -> list[Numbers]:
         """Every vector along which it matters how often a channel appears."""
-        found = [call.outputs for call in self.calls] + [call.inputs for call in self.calls if call.inputs is not None]
+        weighty = [call for call in self.calls if call.weight]
+        found = [call.outputs for call in weighty] + [call.inputs for call in weighty if call.inputs is not None]
         return found + list(self.axes.values())
 
 

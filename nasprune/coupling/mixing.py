@@ -24,12 +24,13 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
     images, kernel = node.all_input_nodes[:2]
     transposed, groups = _kind(node)
     sides, made = shape(kernel), shape(node)[1]
-    cost = math.prod(sides[2:]) * math.prod((shape(images) if transposed else shape(node))[2:])
     weight = _weight(f, node, 1)
+    cost = math.prod(sides[2:]) * _places(images if transposed else node, len(sides) - 2)
     if weight is None or len(shape(images)) != len(sides) or (transposed and groups > 1):
         why = "a convolution with computed weights" if weight is None else "a convolution of an unusual kind"
-        _count_only(f, node, sides, cost)
+        _count_only(f, node, cost * sides[0] * sides[1])
         return f.stay(node, why)
+    cost = f.of_one_image(node, cost)
     source = _on_axis(f, images, 1, node)
     producer = module_name(weight)
     geometry = None if transposed else _geometry(node)
@@ -55,6 +56,12 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
         _mixing(f, weight, "conv", outputs, source[: sides[1]], cost, geometry)
     _bias(f, node, 2, outputs)
     return Channels(1, outputs)
+
+
+def _places(maps: torch.fx.Node, sides: int) -> int:
+    """Positions of all maps (B, channels, ...), or of one without a batch: an image may bring several, or share one."""
+    *batch, _ = shape(maps)[:-sides]
+    return math.prod(batch) * math.prod(shape(maps)[-sides:])
 
 
 def _kind(node: torch.fx.Node) -> tuple[bool, int]:
@@ -121,10 +128,11 @@ def linear(f: Follower, node: torch.fx.Node) -> Value:
     rows, kernel = node.all_input_nodes[:2]
     weight = _weight(f, node, 1)
     last = len(shape(rows)) - 1
-    cost = math.prod(shape(rows)[:-1]) // f.batch
+    count = math.prod(shape(rows)[:-1])
     if weight is None:
-        _count_only(f, node, shape(kernel), cost)
+        _count_only(f, node, count * math.prod(shape(kernel)))
         return f.stay(node, "a linear layer with computed weights")
+    cost = f.of_one_image(node, count)
     source = _on_axis(f, rows, last, node)
     outputs = _outputs(f, weight, shape(kernel)[0], module_name(weight))
     _mixing(f, weight, "linear", outputs, source, cost, Geometry(sides=(cost,)))
@@ -132,17 +140,17 @@ def linear(f: Follower, node: torch.fx.Node) -> Value:
     return Channels(last, outputs)
 
 
-def _count_only(f: Follower, node: torch.fx.Node, sides: tuple[int, ...], cost: int) -> None:
-    """Multiply-adds of a layer whose weights cannot shrink."""
-    fixed_out, fixed_in = np.full(sides[0], FIXED), np.full(sides[1], FIXED)
-    name = module_of(node)
-    f.calls.append(Call(name=name, weight="", kind="conv", outputs=fixed_out, inputs=fixed_in, multiply_adds=cost))
+def _count_only(f: Follower, node: torch.fx.Node, count: int) -> None:
+    """Multiply-adds of a layer whose weights cannot shrink, from those of the whole batch."""
+    name, one = module_of(node), np.full(1, FIXED)
+    count = f.of_one_image(node, count)
+    f.calls.append(Call(name=name, weight="", kind="conv", outputs=one, inputs=one, multiply_adds=count))
 
 
-def _norm_call(f: Follower, weight: str | None, kind: Literal["norm", "layer_norm"], numbers: Numbers) -> None:
-    if weight is not None:
-        name = module_name(weight)
-        f.calls.append(Call(name=name, weight=weight, kind=kind, outputs=numbers, inputs=None))
+def _norm_call(f: Follower, node: torch.fx.Node, weight: str | None, numbers: Numbers) -> None:
+    """A norm without weights is known by its module, which may hold numbers of channels or groups."""
+    name = module_of(node) if weight is None else module_name(weight)
+    f.calls.append(Call(name=name, weight=weight or "", kind="norm", outputs=numbers, inputs=None))
 
 
 def batch_norm(f: Follower, node: torch.fx.Node) -> Value:
@@ -150,7 +158,7 @@ def batch_norm(f: Follower, node: torch.fx.Node) -> Value:
     numbers = _on_axis(f, node.all_input_nodes[0], 1, node)
     for place in (1, 2, 3, 4):
         _bias(f, node, place, numbers)
-    _norm_call(f, _weight(f, node, 1), "norm", numbers)
+    _norm_call(f, node, _weight(f, node, 1), numbers)
     return Channels(1, numbers)
 
 
@@ -159,11 +167,10 @@ def layer_norm(f: Follower, node: torch.fx.Node) -> Value:
     source = node.all_input_nodes[0]
     value = f.value(source)
     sides: Any = node.args[1]
-    last = len(shape(source)) - 1
     weight = _weight(f, node, 2)
     if not isinstance(value, Channels):
         return None
-    if value.axis < last and len(sides) == 1:
+    if value.axis < len(shape(source)) - len(sides):
         _fix_norm_weights(f, node)
         return value
     if len(sides) > 1 or weight is None:
@@ -171,7 +178,7 @@ def layer_norm(f: Follower, node: torch.fx.Node) -> Value:
         return f.stay(node, "layer_norm over channels and positions, or without weights,")
     _bias(f, node, 2, value.numbers)
     _bias(f, node, 3, value.numbers)
-    _norm_call(f, weight, "layer_norm", value.numbers)
+    f.calls.append(Call(name=module_name(weight), weight=weight, kind="layer_norm", outputs=value.numbers, inputs=None))
     return value
 
 
@@ -188,7 +195,7 @@ def group_norm(f: Follower, node: torch.fx.Node) -> Value:
     f.bundle(numbers.reshape(_integer(node.args[1]), -1))
     for place in (2, 3):
         _bias(f, node, place, numbers)
-    _norm_call(f, _weight(f, node, 2), "norm", numbers)
+    _norm_call(f, node, _weight(f, node, 2), numbers)
     return Channels(1, numbers)
 
 

@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 
 
 _VIEWS = frozenset({"view", "reshape", "_unsafe_view", "unflatten"})
-_REORDER = frozenset({"transpose", "permute", "flip", "roll", "t"})
+_STILL = _VIEWS | {"flatten", "squeeze", "expand", "expand_as", "broadcast_to", "repeat", "tile", "slice", "narrow"}
+"""These change nothing where the shape stays the same."""
 
 
 def move(f: Follower, node: torch.fx.Node) -> Value:
     """Any operation that only moves entries, of one tensor or several."""
     name = operation(node)
-    if len(node.all_input_nodes) == 1 and isinstance(node.meta["val"], torch.Tensor) and name not in _REORDER:
-        (source,) = node.all_input_nodes
-        if shape(node) == shape(source):
-            return f.values[source]  # a slice of everything, a view of the same shape
+    if name in _STILL and shape(node) == shape(node.all_input_nodes[0]):
+        return f.values[node.all_input_nodes[0]]  # a slice of everything, a view of the same shape
     if name in CUT_FROM and _cuts_channels(f, node):
         f.stay(node, f"{name} takes channels by fixed positions")
         return [None] * len(node.meta["val"]) if isinstance(node.meta["val"], list | tuple) else None
@@ -38,6 +37,8 @@ def move(f: Follower, node: torch.fx.Node) -> Value:
         return [None] * len(node.meta["val"]) if isinstance(node.meta["val"], list | tuple) else None
     if name in _VIEWS:
         _tie_split_channels(f, node)
+    elif name in {"channel_shuffle", "native_channel_shuffle"}:
+        _tie_shuffled_channels(f, node)
     target: Callable[..., Any] = node.target  # type: ignore[assignment]
     args = torch.fx.node.map_arg(node.args, functools.partial(_numbers, f))
     kwargs = torch.fx.node.map_arg(node.kwargs, functools.partial(_numbers, f))
@@ -96,6 +97,14 @@ def _tie_split_channels(f: Follower, node: torch.fx.Node) -> None:
         rows = np.moveaxis(places, varies[-1], -1).reshape(-1, places.shape[varies[-1]])
         for row in np.unique(rows, axis=0)[1:]:
             f.numbering.merge(value.numbers[rows[0]], value.numbers[row])
+
+
+def _tie_shuffled_channels(f: Follower, node: torch.fx.Node) -> None:
+    """Every group of a channel shuffle loses the same of its channels, since the number of groups is a constant."""
+    value = f.value(node.all_input_nodes[0])
+    groups = node.args[1] if len(node.args) > 1 else node.kwargs["groups"]
+    if isinstance(value, Channels) and value.axis == 1:
+        f.bundle(value.numbers.reshape(int(str(groups)), -1).T)
 
 
 def _compressed(f: Follower, full: Numbers) -> Channels | None:

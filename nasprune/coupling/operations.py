@@ -3,7 +3,7 @@
 ENTRYWISE = frozenset({
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
     "hardtanh", "sigmoid", "log_sigmoid", "tanh", "softplus", "softsign", "threshold", "clamp",
-    "clamp_min", "clamp_max",
+    "clamp_min", "clamp_max", "rrelu", "softshrink", "hardshrink",
     "add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "maximum", "minimum", "where", "lerp", "pow", "sqrt",
     "rsqrt", "square", "exp", "expm1", "log", "log1p", "abs", "neg", "sign", "reciprocal", "erf", "sin", "cos", "floor",
     "round", "dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias", "to", "_to_copy",
@@ -31,9 +31,13 @@ ALONG_AN_AXIS = frozenset({"softmax", "_softmax", "log_softmax", "normalize", "g
 STAY = frozenset({
     "matmul", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention", "addmm", "index", "gather", "topk",
     "cumsum", "sort", "local_response_norm", "unfold", "im2col", "col2im", "fold", "embedding", "rms_norm", "bilinear",
-    "linalg_norm", "cdist", "outer", "masked_fill",
+    "linalg_norm", "cdist", "outer", "masked_fill", "mv", "dot", "vdot", "_weight_norm",
 })  # fmt: skip
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "conv_transpose2d", "convolution"})
-MAKE = frozenset({"zeros", "ones", "full", "arange", "zeros_like", "ones_like", "full_like", "empty", "linspace",
-                  "rand", "randn", "rand_like", "new_zeros", "new_ones", "new_full", "scalar_tensor", "eye", "meshgrid",
-                  "new_empty", "empty_like"})  # fmt: skip
+MAKE = frozenset({"zeros", "ones", "full", "arange", "empty", "linspace", "rand", "randn", "new_zeros", "new_ones",
+                  "new_full", "new_empty", "scalar_tensor", "eye", "meshgrid"})  # fmt: skip
+ALIKE = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"})
+REPEAT = frozenset({"expand", "repeat", "tile", "broadcast_to", "zeros", "ones", "full", "empty", "rand", "randn",
+                    "new_zeros", "new_ones", "new_full", "new_empty"})  # fmt: skip
+"""What may make something for every image that was there once, or not at all."""
+INSIDE = frozenset({"wrap_with_set_grad_enabled", "wrap_with_autocast"})

@@ -41,7 +41,7 @@ class Layer:
 
     Attributes:
         name: Dotted module name.
-        weight: Full name of its weight.
+        weight: Full name of its weight; "" where it has none, or one that is computed.
         kind: What the weight's axes mean. A grouped convolution is a "conv" where all its groups lose the same
             channels, and "depthwise" where whole groups leave.
         outputs: (out,) int64 channel numbers of the weight's output axis.

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from nasprune.coupling import elementwise, mixing, moves, operations
 from nasprune.coupling.exporting import module_of, operation
 from nasprune.coupling.following import Follower, Leaf, Value
@@ -21,8 +23,6 @@ from nasprune.errors import NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import torch
 
     from nasprune.coupling.exporting import Exported
 
@@ -34,18 +34,24 @@ def follow(exported: Exported) -> Follower:
         NetworkError: if one is not understood.
     """
     follower = Follower(exported)
-    for node in exported.graph.nodes:
-        if node.op == "placeholder":
-            name = exported.tensors.get(node.name)
-            follower.values[node] = None if name is None else Leaf(name)
-        elif node.op == "output":
-            for source in node.all_input_nodes:
-                follower.fix(source, "it makes the network's output")
-        elif node.op == "call_function":
-            follower.values[node] = _visit(follower, node)
-        else:
-            raise _not_understood(node)
+    for node in exported.graph.find_nodes(op="placeholder"):
+        follower.meet(node)
+        name = exported.tensors.get(node.name)
+        follower.values[node] = None if name is None else Leaf(name)
+    _walk(follower, exported.graph)
+    for source in exported.graph.output_node().all_input_nodes:
+        follower.fix(source, "it makes the network's output")
     return follower
+
+
+def _walk(f: Follower, graph: torch.fx.Graph) -> None:
+    """Visit the operations of a graph whose inputs are known."""
+    for node in graph.nodes:
+        if node.op == "call_function":
+            f.meet(node)
+            f.values[node] = _visit(f, node)
+        elif node.op == "get_attr":
+            f.values[node] = None  # a graph in this one, walked where it is called
 
 
 def _visit(f: Follower, node: torch.fx.Node) -> Value:
@@ -64,9 +70,24 @@ def _getitem(f: Follower, node: torch.fx.Node) -> Value:
     return several[place] if isinstance(several, list) and isinstance(place, int) else None
 
 
+def _inside(f: Follower, node: torch.fx.Node) -> Value:
+    """What runs under `torch.no_grad` or `torch.autocast` has a graph of its own."""
+    held = node.all_input_nodes[0]
+    graph = getattr(node.graph.owning_module, str(held.target)).graph
+    operands = node.args[node.args.index(held) + 1 :]
+    for inner, operand in zip(graph.find_nodes(op="placeholder"), operands, strict=True):
+        f.values[inner] = f.values[operand] if isinstance(operand, torch.fx.Node) else None
+        if operand in f.of_images:
+            f.of_images.add(inner)
+    _walk(f, graph)
+    return [f.values.get(made) for made in graph.output_node().args[0]]
+
+
 _RULES: Mapping[str, Callable[[Follower, torch.fx.Node], Value]] = {
     "getitem": _getitem,
     **dict.fromkeys(operations.ENTRYWISE, elementwise.entrywise),
+    **dict.fromkeys(operations.ALIKE, elementwise.alike),
+    **dict.fromkeys(operations.INSIDE, _inside),
     "prelu": elementwise.prelu,
     **dict.fromkeys(operations.OVER_POSITIONS, elementwise.over_positions),
     **dict.fromkeys(operations.REDUCTIONS, elementwise.reduce),
