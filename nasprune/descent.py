@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nasprune.confusion import accuracy, by_name, worst_class_accuracy
+from nasprune.copying import copy_of
 from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.costing import COSTS, CostKind, cost_of
 from nasprune.data.augment import Augmentation
@@ -187,10 +187,10 @@ class Descent:
         if reached is not None:
             start, widths = reached
             coupling = coupling.after(coupling.first_channels(widths))
-        network = self.compute.place(copy.deepcopy(start)).requires_grad_(True)  # frozen layers must heal like others
+        network = self.compute.place(copy_of(start)).requires_grad_(True)  # frozen layers must heal like others
         for budget in budgets:
             pruned = self._reach(network, coupling, budget, session(budget))
-            network = copy.deepcopy(pruned.network)
+            network = copy_of(pruned.network)
             coupling = self.coupling.after(self.coupling.first_channels(pruned.widths))
             yield pruned
 

@@ -8,12 +8,12 @@ were traced.
 
 from __future__ import annotations
 
-import copy
 import functools
 from typing import TYPE_CHECKING
 
 import torch
 
+from nasprune.copying import copy_of
 from nasprune.errors import NetworkError
 from nasprune.masking import MaskedNetwork
 from nasprune.surgery import derive
@@ -95,7 +95,7 @@ def _fault(network: nn.Module, coupling: Coupling, kept: torch.Tensor, images: t
 
 def _check_logits(network: nn.Module, images: torch.Tensor) -> None:
     name, count = type(network).__name__, len(images)
-    for mode, run in (("evaluation", network), ("training", functools.partial(_in_training, copy.deepcopy(network)))):
+    for mode, run in (("evaluation", network), ("training", functools.partial(_in_training, copy_of(network)))):
         try:
             with torch.no_grad():
                 made = run(images)
@@ -121,7 +121,7 @@ def _in_training(network: nn.Module, images: torch.Tensor) -> object:
 def lively(network: nn.Module) -> nn.Module:
     """A copy on the CPU in which no channel is idle: fresh networks have scales of 0 or 1e-6."""
     generator = torch.Generator().manual_seed(7)
-    copied = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    copied = copy_of(network).to("cpu", torch.float32).eval()
     with torch.no_grad():
         for module in copied.modules():
             for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):

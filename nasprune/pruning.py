@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from nasprune.compute import choose_compute
+from nasprune.copying import copy_of
 from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, DescentSettings, Pruned
 from nasprune.errors import SettingsError
@@ -85,7 +85,7 @@ def prune(
     with _apart(compute):
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
-        dense = compute.place(copy.deepcopy(network).float()).eval()
+        dense = compute.place(copy_of(network).float()).eval()
         example = example.to(compute.device, torch.float32)
         coupling = proven(dense, find_coupling(dense, example), example)
         with torch.no_grad():
