@@ -1,9 +1,11 @@
-"""A copy of a network is the network, whatever its code keeps."""
+"""A copy of a network is the network, whatever its code keeps and however its modules copy themselves."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+from torchvision.models import resnet18
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from nasprune.copying import copy_of
 
@@ -39,3 +41,13 @@ def test_a_copy_is_made_around_what_is_given_for_a_tensor():
     network[1].weight = network[0].weight
     copied = copy_of(network, {id(network[0].weight): other})
     assert copied[0].weight is copied[1].weight is other
+
+
+def test_every_module_of_a_copy_is_in_the_mode_of_its_own():
+    network = nn.Sequential(create_feature_extractor(resnet18(), {"layer1": "features"}), nn.Dropout()).eval()
+    network[0].bn1.train()
+    copied = copy_of(network)
+    assert [each.training for each in copied.modules()] == [each.training for each in network.modules()]
+    network[0].bn1.eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(copy_of(network)[0](images)["features"], network[0](images)["features"])
