@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from nasprune.coupling import find_coupling
 from tests.striped import NOW, one, striped
 
 
@@ -25,4 +27,40 @@ def test_a_network_from_which_a_hook_keeps_features_is_pruned():
     network = Around(nn.Identity())
     network.block.register_forward_hook(lambda module, given, made: setattr(module, "features", made))
     network(torch.zeros(2, 3, 16, 16))
+    assert set(one(network, striped(32), 0.6, settings=NOW).widths) == {"first", "second"}
+
+
+class Keeping(nn.Module):
+    """Keeps the map that it made of the last images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(8, 1, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        self.map = self.convolution(features).sigmoid()
+        return features * self.map
+
+
+class Caching(nn.Module):
+    """Makes a buffer when it sees the first images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("positions", None, persistent=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if self.positions is None or self.positions.shape != features.shape[2:]:
+            self.positions = torch.linspace(0, 1, features.shape[3]).expand(features.shape[2:])
+        return features + self.positions
+
+
+@pytest.mark.parametrize("block", [Keeping, Caching])
+def test_tracing_leaves_nothing_in_a_network_that_keeps_things(block):
+    network = Around(block())
+    before = [dict(vars(module)) | dict(module.named_buffers()) for module in network.modules()]
+    find_coupling(network, torch.zeros(2, 3, 16, 16))
+    after = [dict(vars(module)) | dict(module.named_buffers()) for module in network.modules()]
+    assert [each.keys() for each in after] == [each.keys() for each in before]
+    assert all(now[name] is was[name] for now, was in zip(after, before, strict=True) for name in was)
     assert set(one(network, striped(32), 0.6, settings=NOW).widths) == {"first", "second"}
