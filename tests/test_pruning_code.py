@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch import nn
 
 from nasprune.coupling import find_coupling
 from tests.striped import NOW, one, striped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Around(nn.Module):
@@ -64,3 +69,26 @@ def test_tracing_leaves_nothing_in_a_network_that_keeps_things(block):
     assert [each.keys() for each in after] == [each.keys() for each in before]
     assert all(now[name] is was[name] for now, was in zip(after, before, strict=True) for name in was)
     assert set(one(network, striped(32), 0.6, settings=NOW).widths) == {"first", "second"}
+
+
+class Checking(nn.Module):
+    """Holds its width as a number, in the way it is given."""
+
+    def __init__(self, check: Callable[[int], object]) -> None:
+        super().__init__()
+        self.check = check
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        self.check(features.shape[1])
+        return features
+
+
+def asserts(width: int) -> None:
+    assert width == 8
+
+
+@pytest.mark.parametrize("check", [asserts, lambda width: 1 / (width // 5), {8: "known"}.__getitem__])
+def test_channels_whose_number_the_code_checks_stay(check):
+    pruned = one(Around(Checking(check)), striped(32), 0.8, settings=NOW)
+    assert pruned.whole["first"] == "the network's own code holds its width as a number"
+    assert set(pruned.widths) == {"second"}
