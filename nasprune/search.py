@@ -169,7 +169,7 @@ def search(
     def loss(logits: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
         return distillation_loss(logits, taught, labels, settings.distillation, settings.distillation_temperature)
 
-    step = Step(masked, loss, optimizer, clip=TrainingSettings.clip, compute=compute)
+    step = Step(network, loss, optimizer, clip=TrainingSettings.clip, compute=compute, under=masked.under)
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()
