@@ -62,7 +62,7 @@ def prune(
             default tuning takes 24 epochs at half the cost, 64 at a tenth.
         table: For a cost of latency, see `nasprune.latency`.
         device: "auto", "cpu" or "cuda".
-        seed: Of dropout.
+        seed: Of dropout, and of what batches draw from torch's own chance, as a DataLoader that shuffles does.
         checkpoints: Folder to keep the way in, so that the same call goes on where it was stopped; it holds a few times
             the network's weights for each budget, and one process at a time works in it. None keeps nothing.
         report: Called after every epoch with the budget that is worked at.

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from nasprune.descent import DescentSettings
 from nasprune.errors import ArtifactError, SettingsError
@@ -183,6 +184,32 @@ def test_no_epoch_of_a_budget_comes_in_the_order_of_another(trained):
     epochs = [*searched, *orders[-3:]]
     assert len(epochs) == 5
     assert all(epochs.count(order) == 1 for order in epochs)
+
+
+def test_the_callers_chance_changes_nothing_nor_does_a_stop(trained, tmp_path):
+    """Though a loader draws the order of its images from it."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(budget, made):
+        if made.phase == "search":
+            raise StoppedError
+
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    images, labels = (torch.cat(parts) for parts in zip(*striped(96), strict=True))
+    loader = DataLoader(TensorDataset(images, labels), batch_size=16, shuffle=True)
+
+    def call(chance, **more):
+        torch.manual_seed(chance)
+        return one(trained, loader, 0.5, settings=quick, **more)
+
+    first, other = call(1), call(2)
+    with pytest.raises(StoppedError):
+        call(3, report=stop, checkpoints=tmp_path)
+    for each in (other, call(4, checkpoints=tmp_path)):
+        assert each.widths == first.widths
+        assert all(map(torch.equal, each.network.state_dict().values(), first.network.state_dict().values()))
 
 
 def test_one_at_a_time_works_in_a_folder_of_checkpoints(trained, tmp_path):
