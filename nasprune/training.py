@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -183,14 +184,21 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
+    calls: dict[nn.Module, int] = dict.fromkeys(norms, 0)
+
+    def counted(norm: Any, _: object) -> None:  # noqa: ANN401 (any of the kinds above)
+        calls[norm] += 1
+        norm.momentum = 1 / calls[norm]  # the cumulative average; torch's own waits for its counter in every layer
+
     network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-    with torch.no_grad(), compute.autocast():
+    with ExitStack() as hooks, torch.no_grad(), compute.autocast():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            hooks.enter_context(norm.register_forward_pre_hook(counted))  # a norm may be called more than once a batch
         for number, (images, _) in enumerate(batches.epoch(epoch), 1):
             for norm in norms:
-                norm.momentum = 1 / number  # the cumulative average; torch's own waits for its counter in every layer
+                norm.momentum = 1 / number  # where it is read without a call
             network(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
