@@ -111,7 +111,7 @@ def prune(
             seed=seed,
             table=table,
         )
-    whose = _identity(dense, settings, table, seed)
+    whose = _identity(dense, tuple(example.shape[1:]), settings, table, seed)
     folder = None if checkpoints is None else Path(checkpoints)
     if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
         raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
@@ -150,10 +150,12 @@ def _apart(compute: Compute) -> Iterator[None]:
         yield
 
 
-def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable | None, seed: int) -> str:
-    """A hash of all that decides what becomes of a network but its images."""
+def _identity(
+    network: nn.Module, image: tuple[int, ...], settings: DescentSettings, table: LatencyTable | None, seed: int
+) -> str:
+    """A hash of all that decides what becomes of a network but its images, of which it has the size."""
     times = None if table is None else dataclasses.asdict(table)
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed]).encode())
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed, image]).encode())
     for name, value in tensors_of(network).items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -49,6 +49,12 @@ def test_one_call_descends_to_smaller_networks_that_still_work(trained):
     assert all(torch.equal(value, kept[name]) for name, value in first.network.state_dict().items())
 
 
+def test_checkpoints_of_another_size_of_images_are_refused(trained, tmp_path):
+    one(trained, striped(32), 0.5, settings=NOW, checkpoints=tmp_path)
+    with pytest.raises(ArtifactError, match="other settings"):
+        list(prune(trained, torch.zeros(2, 3, 12, 12), striped(32), [0.5], settings=NOW, checkpoints=tmp_path))
+
+
 @pytest.mark.parametrize("frozen", [slice(0, 6), slice(None)])
 def test_frozen_layers_heal_like_all_others(trained, frozen):
     quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
