@@ -81,6 +81,8 @@ def prune(
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
+    if isinstance(budgets, int | float):
+        raise SettingsError(f"budgets {budgets:g} given; expected a list of them, as [{budgets:g}]")
     compute, default = choose_compute(device), torch.get_default_device()
     with _apart(compute):
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):

@@ -126,6 +126,8 @@ def test_loaders_are_asked_their_length_or_run_through_once(trained):
 def test_bad_requests_are_named(trained):
     with pytest.raises(SettingsError, match="already costs"):
         one(trained, striped(32), 1e-4)
+    with pytest.raises(SettingsError, match=r"budgets 0.5 given; expected a list of them, as \[0.5\]"):
+        prune(trained, torch.zeros(2, 3, 16, 16), striped(32), 0.5, device="cpu")
     with pytest.raises(SettingsError, match="no batches given"):
         one(trained, [], 0.5)
     with pytest.raises(SettingsError, match="an iterator given"):
