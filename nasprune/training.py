@@ -107,8 +107,9 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
 
     On a GPU the learning rate is a tensor there, so that a recorded step may read it, see `stepping`.
     """
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() <= 1]
+    trained = [p for p in network.parameters() if p.is_floating_point()]
+    decayed = [p for p in trained if p.dim() > 1]
+    others = [p for p in trained if p.dim() <= 1]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -71,6 +71,23 @@ def test_tracing_leaves_nothing_in_a_network_that_keeps_things(block):
     assert set(one(network, striped(32), 0.6, settings=NOW).widths) == {"first", "second"}
 
 
+class Indexing(nn.Module):
+    """Has a parameter of whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.arange(14).flip(0), requires_grad=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features[:, :, self.rows]
+
+
+def test_a_parameter_of_whole_numbers_stays_as_it_is():
+    pruned = one(Around(Indexing()), striped(32), 0.6, settings=NOW)
+    assert torch.equal(pruned.network.block.rows, torch.arange(14).flip(0))
+    assert pruned.network.second.out_channels < 12
+
+
 class Checking(nn.Module):
     """Holds its width as a number, in the way it is given."""
 
