@@ -176,6 +176,26 @@ def test_checkpoint_keeps_what_networks_leave_out_of_their_state(tmp_path):
     assert seen(3.0) == seen(0.0) == [3.0, 3.0]
 
 
+class Versioned(nn.Linear):
+    """Adds to its state what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 3}
+
+
+def test_a_module_may_add_to_its_state_what_no_checkpoint_can_keep(tmp_path):
+    def weights(value):
+        network = Versioned(2, 2)
+        network.weight.data.fill_(value)
+        Session(tmp_path).run("phase", 1, lambda _: {}, State(modules={"n": network}))
+        return network.weight.tolist()
+
+    assert weights(3.0) == weights(0.0) == [[3.0, 3.0], [3.0, 3.0]]
+
+
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
 
