@@ -75,8 +75,8 @@ def prune(
         NetworkError: if the network cannot be cut; the message names module and operation. Or if it makes anything but
             logits.
         SettingsError: if a budget cannot be reached, the budgets do not fall, or two are the same to six digits; if
-            there are no batches, or one is not images like the example with a label each; or if another process works
-            in the folder of checkpoints.
+            there are no batches, or one is not images like the example with a label each, or one that the network
+            cannot be run or trained on; or if another process works in the folder of checkpoints.
         DataError: if a label stands for no logit.
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
@@ -93,10 +93,12 @@ def prune(
         with torch.no_grad():
             classes = dense(example).shape[1]
 
-        def given(labelled: Labelled) -> CheckedBatches:
+        image = tuple(example.shape[1:])
+
+        def given(labelled: Labelled, *, trains: bool = False) -> CheckedBatches:
             return CheckedBatches(
-                labelled, compute.device, default=default, bands=example.shape[1], classes=classes
-            )  # fmt: skip
+                labelled, compute.device, default=default, network=dense, image=image, classes=classes, trains=trains
+            )
 
         measuring = {
             name: given(each) for name, each in (("validation", validation), ("test", test)) if each is not None
@@ -104,8 +106,8 @@ def prune(
         way = Descent(
             dense=dense,
             coupling=coupling,
-            image=tuple(example.shape[1:]),
-            lessons=AskedLessons(given(train), compute, dense),
+            image=image,
+            lessons=AskedLessons(given(train, trains=True), compute, dense),
             validation=measuring.get("validation"),
             test=measuring.get("test"),
             settings=settings,
@@ -113,7 +115,7 @@ def prune(
             seed=seed,
             table=table,
         )
-    whose = _identity(dense, tuple(example.shape[1:]), settings, table, seed)
+    whose = _identity(dense, image, settings, table, seed)
     folder = None if checkpoints is None else Path(checkpoints)
     if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
         raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
