@@ -60,7 +60,7 @@ class Follower:
     calls: list[Call] = field(default_factory=list)
     axes: dict[tuple[str, int], Numbers] = field(default_factory=dict)
     values: dict[torch.fx.Node, Value] = field(default_factory=dict)
-    made: dict[str, Numbers] = field(default_factory=dict)
+    made: dict[tuple[str, int], Numbers] = field(default_factory=dict)
 
     def value(self, node: torch.fx.Node) -> Channels | list[Any] | None:
         """Of an operand: a parameter that has one axis gets numbers of its own, which are nobody's yet."""
