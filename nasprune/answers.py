@@ -7,7 +7,6 @@ it says of the scene.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -19,6 +18,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from nasprune.copying import copy_of
 from nasprune.errors import ArtifactError
 from nasprune.files import write_bytes
 from nasprune.lessons import ask
@@ -85,7 +85,7 @@ def obtain_answers(
                 seed=int(dense.record["settings"]["seed"]), drop_last=False,
             )  # fmt: skip
             session = Session(checkpoints, report, identity=path.stem, kept=kept)
-            teacher = compute.place(copy.deepcopy(dense.network))
+            teacher = compute.place(copy_of(dense.network))
             classes, views = len(data.classes), settings.views
             answers = mean_answers(teacher, batches, compute, classes=classes, views=views, session=session)
             write_bytes(path, save({"answers": answers.cpu()}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from nasprune.copying import copy_of
 from nasprune.data import DataSettings, load, load_packed
 from nasprune.data.statistics import Statistics
 from nasprune.data.store import is_packed
@@ -118,7 +118,7 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     given = record["statistics"]
     statistics = Statistics(mean=tuple(given["mean"]), deviation=tuple(given["deviation"]))
-    network = copy.deepcopy(network).cpu().eval()
+    network = copy_of(network).cpu().eval()
     try:
         partial.mkdir(parents=True, exist_ok=True)
         # Copied, since tied weights, which safetensors refuses, are written under each of their names.

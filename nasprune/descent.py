@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nasprune.confusion import accuracy, by_name, worst_class_accuracy
+from nasprune.copying import copy_of
 from nasprune.cost import Cost, macs_cost, measured_macs
 from nasprune.costing import COSTS, CostKind, cost_of
 from nasprune.data.augment import Augmentation
@@ -187,10 +187,10 @@ class Descent:
         if reached is not None:
             start, widths = reached
             coupling = coupling.after(coupling.first_channels(widths))
-        network = self.compute.place(copy.deepcopy(start)).requires_grad_(True)  # frozen layers must heal like others
+        network = _trainable(self.compute.place(copy_of(start)))
         for budget in budgets:
             pruned = self._reach(network, coupling, budget, session(budget))
-            network = copy.deepcopy(pruned.network)
+            network = copy_of(pruned.network)
             coupling = self.coupling.after(self.coupling.first_channels(pruned.widths))
             yield pruned
 
@@ -204,7 +204,8 @@ class Descent:
             session: Reports and checkpoints, phase "tune".
         """
         start = time.monotonic()
-        derived = self.compute.place(derived).requires_grad_(True)
+        derived = _trainable(self.compute.place(derived))
+        self.compute.seed(self.seed * 100_003 - 2)  # one that goes on here finds another chance than one that came here
         recalibrate(derived, self.lessons.batches, self.compute)
         recalibrated = _accuracy(derived, self.validation)
         searched, tuned = self.settings.epochs(budget)
@@ -268,6 +269,13 @@ class Descent:
             raise NetworkError(f"the cut network has {macs} MACs where {predicted} were predicted; please report this")
         pruned = self.finish(derived, coupling.widths(cut.kept), budget, session)
         return dataclasses.replace(pruned, seconds=time.monotonic() - start)
+
+
+def _trainable(network: nn.Module) -> nn.Module:
+    """The network with all of its weights learning: frozen layers must heal like others."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())  # an index or a count may be a parameter, too
+    return network
 
 
 def _accuracy(network: nn.Module, batches: EpochBatches | None) -> float:

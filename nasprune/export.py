@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import tempfile
 import warnings
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
+from nasprune.copying import copy_of
 from nasprune.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -95,4 +95,4 @@ def check_export(network: nn.Module, statistics: Statistics, image_size: int) ->
         NetworkError: if it cannot be exported.
     """
     with tempfile.TemporaryDirectory() as folder:
-        export_onnx(copy.deepcopy(network).eval(), statistics, image_size, Path(folder) / "network.onnx")
+        export_onnx(copy_of(network).eval(), statistics, image_size, Path(folder) / "network.onnx")

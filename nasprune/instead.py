@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch.autograd.graph import _engine_run_backward
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
@@ -30,3 +32,16 @@ class Instead(TorchFunctionMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         return (self._way if func is self._function else func)(*args, **(kwargs or {}))
+
+
+def backward(loss: torch.Tensor, *leaves: torch.Tensor) -> None:
+    """What `loss.backward()` does, inside an `Instead` for what runs again on the way (gradient checkpointing) as well.
+
+    Torch's own is a function that an `Instead` may take the place of, and such contexts are suspended within those.
+
+    Args:
+        loss: 0-d.
+        leaves: Those that get a gradient; by default all that `loss` depends on.
+    """
+    grown = torch.ones_like(loss)
+    _engine_run_backward((loss,), (grown,), False, False, leaves, allow_unreachable=True, accumulate_grad=True)

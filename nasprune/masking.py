@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils.stateless import _reparametrize_module  # of `torch.func.functional_call`, which ends with the call
 
 from nasprune.instead import Instead
 from nasprune.tensors import places_of, tensor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import nn
 
@@ -52,21 +53,28 @@ class MaskedNetwork:
             self._columns[layer.weight] = (read, tuple(shape))
 
     def __call__(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes) of images (B, bands, H, W) under mask (C,); gradients flow to both."""
-        weights = self.weights(mask)
-        if not self._normed:
-            return self._run(images, weights)
+        """Logits (B, classes) of images (B, bands, H, W) under mask (C,); gradients flow to both.
+
+        But where the network computes activations anew for its backward pass, see `under`.
+        """
+        with self.under(mask) as network:
+            return cast("torch.Tensor", network(images))
+
+    @contextmanager
+    def under(self, mask: torch.Tensor) -> Iterator[nn.Module]:
+        """Inside, the network runs under mask (C,), and so does what of it runs again for `instead.backward`.
+
+        With gradient checkpointing, a backward pass after the end would be that of other weights.
+        """
         padded = torch.cat([mask, mask.new_ones(1)])
         norms = {name: tensor_of(self.network, name) * 1 for name in self._normed}  # tensors to know them by
         masks = {id(norms[name]): padded[at] for name, at in self._normed.items()}
-        with Instead(F.layer_norm, functools.partial(_layer_norm, masks)):
-            return self._run(images, {**weights, **norms})
-
-    def _run(self, images: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Logits with these in the place of the network's own, wherever one of them stands."""
+        weighed = Instead(F.layer_norm, functools.partial(_layer_norm, masks)) if masks else nullcontext()
+        weights = {**self.weights(mask), **norms}
         everywhere = {place: weight for name, weight in weights.items() for place in self._places[name]}
         # Not tied by torch, which replaces a module's weight once for each name of the module and then puts back less.
-        return cast("torch.Tensor", functional_call(self.network, everywhere, (images,), tie_weights=False))
+        with weighed, _reparametrize_module(self.network, everywhere, tie_weights=False):
+            yield self.network
 
     def weights(self, mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """The weights that the network runs with under mask (C,), by name."""

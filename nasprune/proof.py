@@ -8,7 +8,6 @@ were traced.
 
 from __future__ import annotations
 
-import copy
 import functools
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nasprune.copying import copy_of
 from nasprune.errors import NetworkError
 from nasprune.instead import Instead
 from nasprune.masking import MaskedNetwork
@@ -35,7 +35,6 @@ _LAYERS: tuple[Callable[..., torch.Tensor], ...] = (
     torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
     F.linear,
 )  # fmt: skip
-_UNFIT = (RuntimeError, ValueError, IndexError)  # what torch says of shapes that do not fit
 
 
 def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Coupling:
@@ -53,7 +52,7 @@ def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Cou
     trial = lively(network)
     images = torch.rand(example.shape, generator=torch.Generator().manual_seed(5))
     _check_logits(trial, images)
-    trials = (trial, levelled(copy.deepcopy(trial), images))
+    trials = (trial, levelled(copy_of(trial), images))
     half = _half(coupling)
     if _fault(trials, coupling, half, images) is None:
         return coupling
@@ -93,20 +92,20 @@ def _fault(networks: Iterable[nn.Module], coupling: Coupling, kept: torch.Tensor
             try:
                 derived = derive(network, coupling, kept)
                 logits = derived(images)
-            except _UNFIT:
+            except Exception:  # whatever the network's own code raises; the dense one has run
                 return _HELD
             if not (logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max()):
                 return _HELD
             try:
                 _in_training(derived, images)
-            except _UNFIT:
+            except Exception:
                 return _TRAINING
     return None
 
 
 def _check_logits(network: nn.Module, images: torch.Tensor) -> None:
     name, count = type(network).__name__, len(images)
-    for mode, run in (("evaluation", network), ("training", functools.partial(_in_training, copy.deepcopy(network)))):
+    for mode, run in (("evaluation", network), ("training", functools.partial(_in_training, copy_of(network)))):
         try:
             with torch.no_grad():
                 made = run(images)
@@ -135,7 +134,7 @@ def lively(network: nn.Module) -> nn.Module:
     What is positive stays so, since a network's code may divide by it or take its logarithm.
     """
     generator = torch.Generator().manual_seed(7)
-    copied = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    copied = copy_of(network).to("cpu", torch.float32).eval()
     with torch.no_grad():
         for tensor in (*copied.parameters(), *copied.buffers()):
             if not tensor.is_floating_point():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from nasprune.compute import choose_compute
+from nasprune.copying import copy_of
 from nasprune.coupling import find_coupling
 from nasprune.descent import Descent, DescentSettings, Pruned
 from nasprune.errors import SettingsError
@@ -62,7 +62,7 @@ def prune(
             default tuning takes 24 epochs at half the cost, 64 at a tenth.
         table: For a cost of latency, see `nasprune.latency`.
         device: "auto", "cpu" or "cuda".
-        seed: Of dropout.
+        seed: Of dropout, and of what batches draw from torch's own chance, as a DataLoader that shuffles does.
         checkpoints: Folder to keep the way in, so that the same call goes on where it was stopped; it holds a few times
             the network's weights for each budget, and one process at a time works in it. None keeps nothing.
         report: Called after every epoch with the budget that is worked at.
@@ -75,26 +75,30 @@ def prune(
         NetworkError: if the network cannot be cut; the message names module and operation. Or if it makes anything but
             logits.
         SettingsError: if a budget cannot be reached, the budgets do not fall, or two are the same to six digits; if
-            there are no batches, or one is not images like the example with a label each; or if another process works
-            in the folder of checkpoints.
+            there are no batches, or one is not images like the example with a label each, or one that the network
+            cannot be run or trained on; or if another process works in the folder of checkpoints.
         DataError: if a label stands for no logit.
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()
+    if isinstance(budgets, int | float):
+        raise SettingsError(f"budgets {budgets:g} given; expected a list of them, as [{budgets:g}]")
     compute, default = choose_compute(device), torch.get_default_device()
     with _apart(compute):
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
-        dense = compute.place(copy.deepcopy(network).float()).eval()
+        dense = compute.place(copy_of(network).float()).eval()
         example = example.to(compute.device, torch.float32)
         coupling = proven(dense, find_coupling(dense, example), example)
         with torch.no_grad():
             classes = dense(example).shape[1]
 
-        def given(labelled: Labelled) -> CheckedBatches:
+        image = tuple(example.shape[1:])
+
+        def given(labelled: Labelled, *, trains: bool = False) -> CheckedBatches:
             return CheckedBatches(
-                labelled, compute.device, default=default, bands=example.shape[1], classes=classes
-            )  # fmt: skip
+                labelled, compute.device, default=default, network=dense, image=image, classes=classes, trains=trains
+            )
 
         measuring = {
             name: given(each) for name, each in (("validation", validation), ("test", test)) if each is not None
@@ -102,8 +106,8 @@ def prune(
         way = Descent(
             dense=dense,
             coupling=coupling,
-            image=tuple(example.shape[1:]),
-            lessons=AskedLessons(given(train), compute, dense),
+            image=image,
+            lessons=AskedLessons(given(train, trains=True), compute, dense),
             validation=measuring.get("validation"),
             test=measuring.get("test"),
             settings=settings,
@@ -111,7 +115,7 @@ def prune(
             seed=seed,
             table=table,
         )
-    whose = _identity(dense, settings, table, seed)
+    whose = _identity(dense, image, settings, table, seed)
     folder = None if checkpoints is None else Path(checkpoints)
     if len({f"{budget:g}" for budget in budgets}) != len(budgets):  # as their checkpoints are named
         raise SettingsError(f"budgets {list(budgets)} given; expected each below the one before, by six digits")
@@ -150,10 +154,12 @@ def _apart(compute: Compute) -> Iterator[None]:
         yield
 
 
-def _identity(network: nn.Module, settings: DescentSettings, table: LatencyTable | None, seed: int) -> str:
-    """A hash of all that decides what becomes of a network but its images."""
+def _identity(
+    network: nn.Module, image: tuple[int, ...], settings: DescentSettings, table: LatencyTable | None, seed: int
+) -> str:
+    """A hash of all that decides what becomes of a network but its images, of which it has the size."""
     times = None if table is None else dataclasses.asdict(table)
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed]).encode())
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), times, seed, image]).encode())
     for name, value in tensors_of(network).items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

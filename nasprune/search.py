@@ -134,17 +134,20 @@ def search(
         share: Of the cost of `network`, in (0, 1].
         settings: See there.
         compute: Device and precision.
-        seed: Of the starting criterion and of dropout.
+        seed: Of the starting criterion, of dropout, and of batches that are drawn from torch's own chance.
         session: Reports and checkpoints, phase "search".
         blocks: Channels of each group that come and go together, see `cut_at_budget`.
 
     Returns:
         Scores (C,), on the compute's device.
     """
+
+    def measured() -> torch.Tensor:
+        compute.seed(seed * 100_003 - 1)  # as before every epoch: batches may be drawn from torch's own chance
+        return CRITERIA[settings.initial](network, coupling, lessons.batches, compute, seed)
+
     # Kept, since a resumed run must not depend on sums that a GPU may take in another order.
-    importance = session.once(
-        "importance", lambda: CRITERIA[settings.initial](network, coupling, lessons.batches, compute, seed)
-    ).to(compute.device)
+    importance = session.once("importance", measured).to(compute.device)
     scaling = Scaling(coupling, cost, settings.scale, settings.cost_exponent)
     if settings.epochs == 0:
         return scaling(importance)
@@ -169,7 +172,7 @@ def search(
     def loss(logits: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
         return distillation_loss(logits, taught, labels, settings.distillation, settings.distillation_temperature)
 
-    step = Step(masked, loss, optimizer, clip=TrainingSettings.clip, compute=compute)
+    step = Step(network, loss, optimizer, clip=TrainingSettings.clip, compute=compute, under=masked.under)
 
     def train_epoch(epoch: int) -> dict[str, float]:
         network.train()

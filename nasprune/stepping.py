@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
 from nasprune.chance import HostChance
+from nasprune.instead import backward
 from nasprune.strided import right_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from nasprune.compute import Compute
 
@@ -44,26 +47,30 @@ class Step:
     kernel.
 
     Args:
-        forward: Logits (B, classes) of images (B, bands, H, W), and of a mask (C,) where steps are given one. The
-            network's parameters and buffers keep their memory as long as the step is used.
+        forward: Logits (B, classes) of images (B, bands, H, W). The network's parameters and buffers keep their memory
+            as long as the step is used.
         loss: 0-d from logits (B, classes), labels (B,) and the teacher's logits (B, classes) or None.
         optimizer: SGD over the weights, from `training.sgd`.
         clip: Largest norm of all weights' gradients together.
         compute: Device and precision.
         graphs: Whether steps are recorded where that is possible.
+        under: Where steps are given a mask (C,), the context in which `forward` runs under it, over both passes: the
+            backward pass of a network with gradient checkpointing runs parts of `forward` again.
     """
 
     def __init__(
         self,
-        forward: Callable[..., torch.Tensor],
+        forward: Callable[[torch.Tensor], torch.Tensor],
         loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor],
         optimizer: torch.optim.SGD,
         *,
         clip: float,
         compute: Compute,
         graphs: bool = True,
+        under: Callable[[torch.Tensor], AbstractContextManager[object]] | None = None,
     ) -> None:
         self._forward, self._loss, self._optimizer, self._clip, self._compute = forward, loss, optimizer, clip, compute
+        self._under = under
         self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         self._right = right_gradients(self._weights)
         self._graphs = graphs and compute.device.type == "cuda"
@@ -87,7 +94,7 @@ class Step:
             images: (B, bands, H, W), normalised, on the device.
             labels: (B,) class numbers.
             taught: (B, classes) the teacher's logits, if there is one.
-            mask: (C,) for `forward`; its gradient is given back if it requires one, and goes no further.
+            mask: (C,) to run under; its gradient is given back if it requires one, and goes no further.
             rate: Learning rate of this step.
         """
         for group in self._optimizer.param_groups:
@@ -127,13 +134,20 @@ class Step:
         mask: torch.Tensor | None,
     ) -> Stepped:
         self._optimizer.zero_grad(set_to_none=True)
-        with self._compute.autocast(), self._right:
-            logits = self._forward(images) if mask is None else self._forward(images, mask)
-        loss = self._loss(logits, labels, taught)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self._right, self._masked(mask):
+            with self._compute.autocast():
+                logits = self._forward(images)
+            loss = self._loss(logits, labels, taught)
+            backward(loss)
         nn.utils.clip_grad_norm_(self._weights, self._clip)
         self._optimizer.step()
         return Stepped(loss.detach(), None if mask is None else mask.grad)
+
+    def _masked(self, mask: torch.Tensor | None) -> AbstractContextManager[object]:
+        if mask is None:
+            return nullcontext()
+        assert self._under is not None  # noqa: S101 (for the type checker)
+        return self._under(mask)
 
     def _watched(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]) -> Stepped:
         """An ordinary step that finds out whether it can be recorded: trying would leave dropout broken where not."""

@@ -16,7 +16,7 @@ _BLOCK = 16  # input channels that the library takes at once: 16 with AVX-512, 8
 
 
 def right_gradients(weights: Iterable[torch.Tensor]) -> AbstractContextManager[object]:
-    """The context of forward passes whose gradients are to be right; it may be entered again and again.
+    """The context of passes, forward and backward, whose gradients are to be right; it may be entered again and again.
 
     oneDNN goes wrong in the gradient of a strided convolution's weights, as torch 2.15 brings it:
 

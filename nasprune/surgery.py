@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from nasprune.copying import copy_of
 from nasprune.tensors import tensor_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def derive(network: nn.Module, coupling: Coupling, kept: torch.Tensor) -> nn.Mod
         smaller = {name: _sliced(tensor_of(network, name), places) for name, places in slices.items()}
     # Copied around the tensors that change, which may be most of the memory.
     memo = {id(tensor_of(network, name)): tensor for name, tensor in smaller.items()}
-    derived = copy.deepcopy(network, dict(memo))
+    derived = copy_of(network, memo)
     fewer_groups = {id(tensor_of(network, layer.weight)) for layer in coupling.layers if layer.kind == "depthwise"}
     for module, before in zip(derived.modules(), network.modules(), strict=True):  # tied weights: in several modules
         own = (*before.parameters(recurse=False), *before.buffers(recurse=False))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -117,8 +118,9 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
         # weight of a layer that was cut to one channel.
         return p.dim() > 1 and (id(p) in of_layers or p.numel() > max(p.shape))
 
-    decayed = [p for p in network.parameters() if decays(p)]
-    others = [p for p in network.parameters() if not decays(p)]
+    trained = [p for p in network.parameters() if p.is_floating_point()]
+    decayed = [p for p in trained if decays(p)]
+    others = [p for p in trained if not decays(p)]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -194,14 +196,21 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
+    calls: dict[nn.Module, int] = dict.fromkeys(norms, 0)
+
+    def counted(norm: Any, _: object) -> None:  # noqa: ANN401 (any of the kinds above)
+        calls[norm] += 1
+        norm.momentum = 1 / calls[norm]  # the cumulative average; torch's own waits for its counter in every layer
+
     network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-    with torch.no_grad(), compute.autocast():
+    with ExitStack() as hooks, torch.no_grad(), compute.autocast():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            hooks.enter_context(norm.register_forward_pre_hook(counted))  # a norm may be called more than once a batch
         for number, (images, _) in enumerate(batches.epoch(epoch), 1):
             for norm in norms:
-                norm.momentum = 1 / number  # the cumulative average; torch's own waits for its counter in every layer
+                norm.momentum = 1 / number  # where it is read without a call
             network(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

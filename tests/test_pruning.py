@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from nasprune.descent import DescentSettings
 from nasprune.errors import ArtifactError, SettingsError
@@ -46,6 +47,12 @@ def test_one_call_descends_to_smaller_networks_that_still_work(trained):
     assert seen == [(budget, *epoch) for budget in (0.5, 0.2) for epoch in epochs]
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert all(torch.equal(value, kept[name]) for name, value in first.network.state_dict().items())
+
+
+def test_checkpoints_of_another_size_of_images_are_refused(trained, tmp_path):
+    one(trained, striped(32), 0.5, settings=NOW, checkpoints=tmp_path)
+    with pytest.raises(ArtifactError, match="other settings"):
+        list(prune(trained, torch.zeros(2, 3, 12, 12), striped(32), [0.5], settings=NOW, checkpoints=tmp_path))
 
 
 @pytest.mark.parametrize("frozen", [slice(0, 6), slice(None)])
@@ -183,6 +190,32 @@ def test_no_epoch_of_a_budget_comes_in_the_order_of_another(trained):
     epochs = [*searched, *orders[-3:]]
     assert len(epochs) == 5
     assert all(epochs.count(order) == 1 for order in epochs)
+
+
+def test_the_callers_chance_changes_nothing_nor_does_a_stop(trained, tmp_path):
+    """Though a loader draws the order of its images from it."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(budget, made):
+        if made.phase == "search":
+            raise StoppedError
+
+    quick = DescentSettings(search=SearchSettings(epochs=1), tuning=TrainingSettings(epochs=1), growth=0.0)
+    images, labels = (torch.cat(parts) for parts in zip(*striped(96), strict=True))
+    loader = DataLoader(TensorDataset(images, labels), batch_size=16, shuffle=True)
+
+    def call(chance, **more):
+        torch.manual_seed(chance)
+        return one(trained, loader, 0.5, settings=quick, **more)
+
+    first, other = call(1), call(2)
+    with pytest.raises(StoppedError):
+        call(3, report=stop, checkpoints=tmp_path)
+    for each in (other, call(4, checkpoints=tmp_path)):
+        assert each.widths == first.widths
+        assert all(map(torch.equal, each.network.state_dict().values(), first.network.state_dict().values()))
 
 
 def test_one_at_a_time_works_in_a_folder_of_checkpoints(trained, tmp_path):

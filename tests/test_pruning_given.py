@@ -126,6 +126,8 @@ def test_loaders_are_asked_their_length_or_run_through_once(trained):
 def test_bad_requests_are_named(trained):
     with pytest.raises(SettingsError, match="already costs"):
         one(trained, striped(32), 1e-4)
+    with pytest.raises(SettingsError, match=r"budgets 0.5 given; expected a list of them, as \[0.5\]"):
+        prune(trained, torch.zeros(2, 3, 16, 16), striped(32), 0.5, device="cpu")
     with pytest.raises(SettingsError, match="no batches given"):
         one(trained, [], 0.5)
     with pytest.raises(SettingsError, match="an iterator given"):
@@ -226,6 +228,7 @@ IMAGES, LABELS = torch.zeros(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])
         (IMAGES, SettingsError, "that is a Tensor given"),
         ((IMAGES[:, :1], LABELS), SettingsError, r"images \(4, 1, 16, 16\) given; expected \(B, 3, H, W\)"),
         ((IMAGES[0], LABELS), SettingsError, r"images \(3, 16, 16\) given"),
+        ((IMAGES[:0], LABELS[:0]), SettingsError, r"images \(0, 3, 16, 16\) given; .* and B at least 1"),
         ((IMAGES, LABELS[:3]), SettingsError, r"labels \(3,\) of torch.int64 given with 4 images"),
         ((IMAGES, torch.eye(4)[:, :2]), SettingsError, r"labels \(4, 2\) of torch.float32 given"),
         ((IMAGES, LABELS.float()), SettingsError, r"labels \(4,\) of torch.float32 given"),
@@ -239,6 +242,27 @@ def test_a_batch_that_cannot_be_used_is_named_before_any_work(trained, batch, er
     with pytest.raises(error, match=said):
         one(trained, **given, budget=0.5, settings=QUICK, report=lambda *progress: worked.append(progress))
     assert not worked
+
+
+@pytest.mark.parametrize("where", ["train", "validation", "test"])
+def test_images_of_a_size_that_the_network_does_not_run_on_are_named_before_any_work(where):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 2))
+    worked = []
+    given = {"train": striped(32)} | {where: [*striped(16), (IMAGES[..., :12], LABELS)]}
+    with pytest.raises(SettingsError, match=r"images \(3, 16, 12\) given, .* does not run .*, \(3, 16, 16\)$"):
+        one(network, **given, budget=0.5, settings=QUICK, report=lambda *progress: worked.append(progress))
+    assert not worked
+
+
+def test_a_last_batch_of_one_image_is_trained_on_or_named_before_any_work(trained):
+    batches = [*striped(32), (IMAGES[:1], LABELS[:1])]
+    one(trained, batches, 0.5, settings=NOW)
+    normed = nn.Sequential(trained[:8], nn.BatchNorm1d(24), nn.Linear(24, 2)).eval()
+    worked = []
+    with pytest.raises(SettingsError, match=r"^a batch of one image given, .*drop_last=True"):
+        one(normed, batches, 0.5, settings=QUICK, report=lambda *progress: worked.append(progress))
+    assert not worked
+    one(normed, striped(32), 0.5, validation=batches, settings=NOW)
 
 
 def test_budgets_that_would_share_their_checkpoints_are_refused(trained):

@@ -6,6 +6,8 @@ import copy
 import random
 import types
 import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from nasprune.chance import HostChance
 from nasprune.compute import Compute, choose_compute
 from nasprune.stepping import Step, _Captured
 from nasprune.training import TrainingSettings, sgd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=0.1)
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are recorded on a GPU, and torch sees none")
@@ -31,14 +36,21 @@ class Net(nn.Module):
         self.norm = nn.BatchNorm2d(8)
         self.head = nn.Linear(8, 4)
         self.waits, self.draws = waits, draws
+        self.mask: torch.Tensor | None = None
 
-    def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    @contextmanager
+    def under(self, mask: torch.Tensor) -> Iterator[None]:
+        self.mask = mask
+        yield
+        self.mask = None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = F.dropout(torch.relu(self.norm(self.first(images))).mean((2, 3)), 0.2, self.training)
         if self.waits and float(features.detach().sum()) < 0:
             raise AssertionError("a sum of what is at least 0")
         if self.draws and random.random() < 0.5:
             features = features * 2
-        return self.head(features if mask is None else features * mask)
+        return self.head(features if self.mask is None else features * self.mask)
 
 
 def cross_entropy(logits, labels, taught):
@@ -59,7 +71,7 @@ def trained(
     random.seed(0)
     network = compute.place(Net(waits=waits, draws=draws)).train()
     optimizer = sgd(network, SETTINGS)
-    step = Step(network, cross_entropy, optimizer, clip=1.0, compute=compute, **given)
+    step = Step(network, cross_entropy, optimizer, clip=1.0, compute=compute, under=network.under, **given)
     chance = torch.Generator().manual_seed(1)
     batches = [
         (torch.randn(size, 3, 12, 12, generator=chance), torch.randint(4, (size,), generator=chance))
@@ -95,9 +107,10 @@ def test_a_step_is_one_of_sgd_with_its_gradient_clipped():
     network = Net().eval()  # no chance, no statistics
     twin = copy.deepcopy(network)
     images, labels, mask = torch.randn(8, 3, 12, 12), torch.randint(4, (8,)), torch.rand(8, requires_grad=True)
-    step = Step(network, cross_entropy, sgd(network, SETTINGS), clip=0.01, compute=CPU)
+    step = Step(network, cross_entropy, sgd(network, SETTINGS), clip=0.01, compute=CPU, under=network.under)
     stepped = step(images, labels, None, mask, rate=0.5)
-    loss = cross_entropy(twin(images, mask), labels, None)
+    with twin.under(mask):
+        loss = cross_entropy(twin(images), labels, None)
     loss.backward()
     assert torch.equal(stepped.loss, loss.detach())
     assert torch.equal(stepped.mask_gradient, mask.grad)

@@ -73,6 +73,26 @@ def test_recalibration_is_the_plain_average_over_batches():
     assert not any(module.training for module in network.modules())
 
 
+class Twice(nn.Module):
+    """Calls its norm twice, the second time on what is larger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.norm(images) * 3 + 5)
+
+
+def test_recalibration_is_the_plain_average_over_all_calls_of_a_norm():
+    network = Twice()
+    recalibrate(network, Given(*((torch.randn(64, 3, 8, 8) * 2 + 1, None) for _ in range(2))), COMPUTE)
+    assert torch.allclose(network.norm.running_mean, torch.tensor((1.0 + 5.0) / 2), atol=0.1)
+    assert torch.allclose(network.norm.running_var, torch.tensor((4.0 + 9.0) / 2), atol=0.3)
+    assert network.norm.momentum == 0.1
+    assert not network.norm._forward_pre_hooks
+
+
 @pytest.mark.parametrize(("kind", "sides"), [(nn.BatchNorm1d, ()), (nn.BatchNorm1d, (5,)), (nn.BatchNorm3d, (2, 3, 4))])
 def test_recalibration_is_of_batch_norms_over_any_number_of_sides(kind, sides):
     norm, without = kind(2), kind(2, track_running_stats=False)
@@ -155,6 +175,26 @@ def test_checkpoint_keeps_what_networks_leave_out_of_their_state(tmp_path):
         return network.seen.tolist()
 
     assert seen(3.0) == seen(0.0) == [3.0, 3.0]
+
+
+class Versioned(nn.Linear):
+    """Adds to its state what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 3}
+
+
+def test_a_module_may_add_to_its_state_what_no_checkpoint_can_keep(tmp_path):
+    def weights(value):
+        network = Versioned(2, 2)
+        network.weight.data.fill_(value)
+        Session(tmp_path).run("phase", 1, lambda _: {}, State(modules={"n": network}))
+        return network.weight.tolist()
+
+    assert weights(3.0) == weights(0.0) == [[3.0, 3.0], [3.0, 3.0]]
 
 
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

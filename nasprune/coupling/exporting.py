@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nasprune.copying import copy_of
 from nasprune.errors import NetworkError
 from nasprune.tensors import places_of, tensor_of
 
@@ -44,19 +45,18 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
     Raises:
         NetworkError: if the network does not run on such an input, or cannot be exported, with torch's reason.
     """
-    training = {module: module.training for module in network.modules()}
-    network.eval()  # batch norm's running statistics must not move
+    traced = copy_of(network).eval()  # what the network's code keeps of its pass is left in there, and has no values
     logging.getLogger("torch._export").setLevel(logging.ERROR)
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # the error says the same
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own code about itself
-            program = torch.export.export(network, (example,), strict=False)
+            program = torch.export.export(traced, (example,), strict=False)
     except Exception as error:  # whatever the network's own code raises
         on = f"on an input of {tuple(example.shape)}"
         try:
             with torch.no_grad():
-                network(example)
+                copy_of(network).eval()(example)
         except Exception as cause:
             raise NetworkError(
                 f"{type(network).__name__} does not run {on}: {_first_line(cause)}; "
@@ -66,13 +66,10 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
             f"{type(network).__name__} does not trace {on}: {_first_line(error)}; "
             "expected a network whose steps do not depend on the images' values"
         ) from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     signature = program.graph_signature
-    places = places_of(network)
+    places = places_of(traced)
     tensors = {
-        node: places[id(tensor_of(network, name))][0]
+        node: places[id(tensor_of(traced, name))][0]
         for node, name in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()
     }
     return Exported(graph=program.graph, tensors=tensors, images=str(signature.user_inputs[0]))

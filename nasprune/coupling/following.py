@@ -61,7 +61,7 @@ class Follower:
     calls: list[Call] = field(default_factory=list)
     axes: dict[tuple[str, int], Numbers] = field(default_factory=dict)
     values: dict[torch.fx.Node, Value] = field(default_factory=dict)
-    made: dict[str, Numbers] = field(default_factory=dict)
+    made: dict[tuple[str, int], Numbers] = field(default_factory=dict)
     of_images: set[torch.fx.Node] = field(default_factory=set)
     batch: int = 1
 

@@ -35,8 +35,8 @@ def convolution(f: Follower, node: torch.fx.Node) -> Value:
     producer = module_name(weight)
     geometry = None if transposed else _geometry(node)
     if groups == 1:
-        outputs = _outputs(f, weight, made, producer)
         inside, outside = (0, 1) if transposed else (1, 0)
+        outputs = _outputs(f, weight, made, producer, axis=outside)
         _mixing(f, weight, "conv", outputs, source, cost, geometry, inside=inside, outside=outside)
     elif whole_groups_leave(groups, sides):
         bundles = source.reshape(groups, -1)
@@ -206,11 +206,17 @@ def _weight(f: Follower, node: torch.fx.Node, place: int) -> str | None:
     return value.name if isinstance(value, Leaf) else None
 
 
-def _outputs(f: Follower, weight: str, count: int, producer: str) -> Numbers:
-    """Fresh numbers for what a weight makes, the same at every use of it."""
-    if weight not in f.made:
-        f.made[weight] = f.numbering.fresh(count, producer)
-    return f.made[weight]
+def _outputs(f: Follower, weight: str, count: int, producer: str, *, axis: int = 0) -> Numbers:
+    """Fresh numbers for what a weight makes along an axis, the same at every use of it.
+
+    A mask would be laid on a weight of which both axes are read where it is not read as well: all its channels stay.
+    """
+    if (weight, axis) not in f.made:
+        f.made[weight, axis] = f.numbering.fresh(count, producer)
+    if (weight, 1 - axis) in f.made:
+        for numbers in (f.made[weight, axis], f.made[weight, 1 - axis]):
+            f.numbering.fix(numbers, "its weight is read along both axes")
+    return f.made[weight, axis]
 
 
 def _bias(f: Follower, node: torch.fx.Node, place: int, numbers: Numbers) -> None:
