@@ -120,7 +120,7 @@ def claimed(
     Of a bucket it gives the claim. `say` is told when that has to be waited for.
 
     Raises:
-        SettingsError: if another process holds it.
+        SettingsError: if another process holds it, or has started another study of this name since `check_storage`.
         DataError: if it cannot be written.
     """
     lock = FileLock(settings.directory / ".lock", timeout=0)
@@ -140,7 +140,10 @@ def claimed(
         if isinstance(storage, Bucket):
             claim = stack.enter_context(held(storage, settings.study, say))
             storage.fetch_file(f"{settings.study}/{SETTINGS}")  # as the one before may have left it
-        tracked = _kept(settings.directory).get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
+        kept = _kept(settings.directory)
+        check_same_study(settings, kept)
+        check_same_start(settings, data_hash, dense)
+        tracked = kept.get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
         values = settings.as_json() | {"data_hash": data_hash, "dense": dense, "tracked_as": tracked}
         write_json(settings.directory / SETTINGS, values)
         storage.store_file(f"{settings.study}/{SETTINGS}")
