@@ -110,25 +110,36 @@ class Connection:
         """Whether this is a file of this machine rather than a server."""
         return self.artifacts is not None
 
-    def check_files(self, location: str) -> None:
-        """Make sure that a store of this machine finds the files that it keeps.
+    def check_files(self, experiment: str, model: str | None = None) -> None:
+        """Make sure that a store of this machine finds the files that it keeps, and keeps new ones beside itself.
 
-        It names them by whole paths, so that none is found once the storage was moved: what is loaded then fails, and
-        what is written goes to the old place.
+        It names them by whole paths. Once the storage was moved none is found: what is loaded then fails, and what is
+        written goes to the old place. A copy of a storage names the files of the one that it was copied from, and
+        would write over them.
 
         Args:
-            location: Of an experiment's files or a model's, as the store has it.
+            experiment: Location of an experiment's files, as the store has it.
+            model: Of those of a model in it.
 
         Raises:
-            SettingsError: If they are gone, although the store is there.
+            SettingsError: If they are gone, although the store is there, or are another storage's.
         """
-        if self.artifacts is None or not location.startswith("file:"):
+        if self.artifacts is None or not experiment.startswith("file:"):
             return
-        path = Path(url2pathname(urlsplit(location).path))
-        if not path.exists() and Path(url2pathname(urlsplit(self.artifacts).path)).exists():
+        here, kept = _folder(self.artifacts), _folder(experiment)
+        path = _folder(model) if model is not None else kept
+        if not here.exists():
+            return
+        if not path.exists():
             raise SettingsError(
                 f"{self.shown} was given for tracking, whose files were in {path}, where there is nothing now; MLflow "
                 "names files by whole paths: move the storage back to where it was, or make a link to it there"
+            )
+        if kept.name == here.name and kept.exists() and not kept.samefile(here):
+            raise SettingsError(
+                f"{self.shown} was given for tracking, a copy of a store that keeps its files in {kept}; MLflow names "
+                "files by whole paths, so that they would be written over: give the storage that was copied, or "
+                "another --tracking-uri"
             )
 
     def refused(self, problem: Exception) -> SettingsError:
@@ -137,6 +148,11 @@ class Connection:
             f"{self.shown} was given for tracking; expected a store that takes what is written "
             f"({reason(problem)}); mend its rights, or give another"
         )
+
+
+def _folder(location: str) -> Path:
+    """The folder of a file: location."""
+    return Path(url2pathname(urlsplit(location).path))
 
 
 def default_uri(storage: Path) -> str:
