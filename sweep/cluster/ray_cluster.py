@@ -43,11 +43,13 @@ _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 def prepare_environment() -> None:
     """Set what Ray and MLflow read when they are first imported; call it before either is.
 
-    A variable that is set already stays as it is. A cluster is joined if RAY_ADDRESS names one or `ray start`
+    A variable that is set already stays as it is, but for blanks around RAY_ADDRESS. A cluster is joined if RAY_ADDRESS names one or `ray start`
     began one on this machine; otherwise Ray is kept to the loopback address, since its ports run any code.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" in os.environ:  # Ray would look for a port with a blank in it for minutes
+        os.environ["RAY_ADDRESS"] = os.environ["RAY_ADDRESS"].strip()
     if not cluster_to_join():
         os.environ.setdefault(_LOOPBACK, "0")
 
