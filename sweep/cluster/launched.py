@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +50,18 @@ def cluster_address() -> tuple[str, int] | None:
                 "the cluster of this machine, without http:// or ray:// before it; mend it, or unset RAY_ADDRESS"
             )
         return address
-    began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
     try:
-        return _host_and_port(began_here.read_text().strip())
+        return _host_and_port((_temporary() / "ray" / "ray_current_cluster").read_text().strip())
     except OSError:
         return None
+
+
+def _temporary() -> Path:
+    """Where Ray keeps its folder, by its own rule; Slurm sets TMPDIR, and so do systems with a folder a user."""
+    given = os.environ.get("RAY_TMPDIR")
+    if given is None and sys.platform.startswith("linux"):
+        given = os.environ.get("TMPDIR")
+    return Path("/tmp" if given is None else given)  # noqa: S108 (Ray's own)
 
 
 def _host_and_port(text: str) -> tuple[str, int] | None:

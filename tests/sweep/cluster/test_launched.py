@@ -7,9 +7,11 @@ import os
 import socket
 
 import pytest
+from ray._common.utils import get_default_ray_temp_dir
 
 from nasprune.errors import SettingsError
 from sweep.cluster.launched import (
+    _temporary,
     answers,
     being_set_up,
     cluster_address,
@@ -142,6 +144,19 @@ def test_a_host_that_cannot_be_does_not_answer(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "a..b:80")
     with pytest.raises(SettingsError, match=r"nothing listens at a\.\.b:80"), ray_cluster():
         pass
+
+
+@pytest.mark.parametrize("given", [{"TMPDIR": "a"}, {"RAY_TMPDIR": "a"}, {"RAY_TMPDIR": "a", "TMPDIR": "b"}, {}])
+def test_a_cluster_that_was_begun_here_is_looked_for_where_ray_writes_it_down(monkeypatch, tmp_path, given):
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in given.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    assert get_default_ray_temp_dir() == str(_temporary() / "ray")
+    if given:
+        (tmp_path / "a" / "ray").mkdir(parents=True)
+        (tmp_path / "a" / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
+        assert cluster_address() == ("10.0.0.1", 6379)
 
 
 @pytest.fixture
