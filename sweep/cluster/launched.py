@@ -51,12 +51,12 @@ def cluster_address() -> tuple[str, int] | None:
             )
         return address
     try:
-        return _host_and_port((_temporary() / "ray" / "ray_current_cluster").read_text().strip())
+        return _host_and_port((temporary() / "ray" / "ray_current_cluster").read_text().strip())
     except OSError:
         return None
 
 
-def _temporary() -> Path:
+def temporary() -> Path:
     """Where Ray keeps its folder, by its own rule; Slurm sets TMPDIR, and so do systems with a folder a user."""
     given = os.environ.get("RAY_TMPDIR")
     if given is None and sys.platform.startswith("linux"):

@@ -11,12 +11,12 @@ from ray._common.utils import get_default_ray_temp_dir
 
 from nasprune.errors import SettingsError
 from sweep.cluster.launched import (
-    _temporary,
     answers,
     being_set_up,
     cluster_address,
     cluster_to_join,
     nodes_to_come,
+    temporary,
     wait_for_nodes,
 )
 from sweep.cluster.ray_cluster import _LOOPBACK, _QUIET, prepare_environment, ray_cluster
@@ -152,7 +152,7 @@ def test_a_cluster_that_was_begun_here_is_looked_for_where_ray_writes_it_down(mo
         monkeypatch.delenv(name, raising=False)
     for name, folder in given.items():
         monkeypatch.setenv(name, str(tmp_path / folder))
-    assert get_default_ray_temp_dir() == str(_temporary() / "ray")
+    assert get_default_ray_temp_dir() == str(temporary() / "ray")
     if given:
         (tmp_path / "a" / "ray").mkdir(parents=True)
         (tmp_path / "a" / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
