@@ -30,13 +30,21 @@ SETTINGS = "settings.json"
 def check_storage(settings: StudySettings) -> None:
     """Make sure that the storage can be written, and that the study in it, if there is one, is this one.
 
-    Of a bucket, what the study was started with is brought here.
+    Nothing is made in a storage that lies among the images: its folders would count as theirs from then on. Of a
+    bucket, what the study was started with is brought here.
 
     Raises:
         SettingsError: if not.
         ArtifactError: if what the study was started with cannot be read.
     """
     storage = settings.place()
+    given, instead = f"storage {storage} given", "choose another --storage"
+    if isinstance(storage, Bucket):
+        given, instead = f"{given}, to be mirrored in {storage.root}", f"set {MIRRORS} to another folder"
+    if settings.data is not None and _is_among(storage.root.resolve(), settings.data.resolve()):
+        raise SettingsError(
+            f"{given}, which lies in the folder of the images, {settings.data}; expected one outside of it; {instead}"
+        )
     try:
         storage.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage.root) as probe:
@@ -44,9 +52,6 @@ def check_storage(settings: StudySettings) -> None:
         if settings.directory.exists() and not settings.directory.is_dir():
             raise NotADirectoryError(f"{settings.directory} is a file")
     except OSError as error:
-        given, instead = f"storage {storage} given", "choose another --storage"
-        if isinstance(storage, Bucket):
-            given, instead = f"{given}, to be mirrored in {storage.root}", f"set {MIRRORS} to another folder"
         raise SettingsError(
             f"{given}; expected a folder that can be written with room to spare ({reason(error)}); {instead}"
         ) from error
@@ -54,6 +59,12 @@ def check_storage(settings: StudySettings) -> None:
     for name in (SETTINGS, settings.table.name):
         storage.fetch_file(f"{settings.study}/{name}")
     check_same_study(settings, _kept(settings.directory))
+
+
+def _is_among(folder: Path, images: Path) -> bool:
+    """Whether who reads the images comes upon this folder; names that begin with a dot are passed over."""
+    below = folder.relative_to(images).parts if folder.is_relative_to(images) else (".",)
+    return not any(name.startswith(".") for name in below)
 
 
 def check_same_study(settings: StudySettings, kept: Mapping[str, Any]) -> None:

@@ -20,6 +20,21 @@ def settings(tmp_path) -> StudySettings:
     return StudySettings(storage=str(tmp_path), study="s")
 
 
+@pytest.mark.parametrize("kind", ["folder", "link", "mirror"])
+def test_nothing_is_made_among_the_images(tmp_path, monkeypatch, kind):
+    """A folder there would be one of the images from then on."""
+    (images := tmp_path / "images").mkdir()
+    (link := tmp_path / "link").symlink_to(images)
+    monkeypatch.setenv(MIRRORS, str(images))
+    storage = {"folder": images / "runs", "link": link / "runs", "mirror": (tmp_path / "bucket").as_uri()}[kind]
+    settings = StudySettings(dataset="folder", data=images, storage=str(storage), study="s")
+    with pytest.raises(SettingsError, match=r"which lies in the folder of the images, .* expected one outside of it"):
+        check_storage(settings)
+    assert not list(images.iterdir())
+    for other in (tmp_path / "images-runs", images / ".runs"):  # the latter is passed over where images are read
+        check_storage(replace(settings, storage=str(other)))
+
+
 def test_two_processes_never_hold_one_study(settings):
     with (
         claimed(settings, IMAGES, DENSE, print),
