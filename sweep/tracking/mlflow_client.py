@@ -157,7 +157,11 @@ def _folder(location: str) -> Path:
 
 def default_uri(storage: Path) -> str:
     """The tracking URI of a storage folder's own SQLite store."""
-    return f"sqlite:///{storage.absolute() / 'mlflow' / 'mlflow.db'}"
+    return f"sqlite:///{_default_path(storage)}"
+
+
+def _default_path(storage: Path) -> Path:
+    return storage.absolute() / "mlflow" / "mlflow.db"
 
 
 def connect(uri: str | None, storage: Path) -> Connection:
@@ -167,13 +171,15 @@ def connect(uri: str | None, storage: Path) -> Connection:
     driver writes; like all SQLite files it is for one machine at a time.
 
     Raises:
-        SettingsError: If the URI is of another kind, or nothing that is MLflow answers there.
+        SettingsError: If the URI is of another kind, or nothing that is MLflow answers there, or the storage has a
+            name that no URI of MLflow's can hold.
     """
-    uri = uri or default_uri(storage)
+    if not uri:
+        return _open_sqlite(_default_path(storage), default_uri(storage))
     shown = redacted(uri)
     scheme = uri.split(":", 1)[0].lower()
     if scheme == "sqlite":
-        return _open_sqlite(uri, shown)
+        return _open_sqlite(_path_of(uri, shown), shown)
     if scheme in ("http", "https"):
         return _probe_server(uri.rstrip("/"), shown.rstrip("/"))
     raise SettingsError(
@@ -238,14 +244,23 @@ def unreachable(problem: Exception) -> bool:
     return False
 
 
-def _open_sqlite(uri: str, shown: str) -> Connection:
+def _path_of(uri: str, shown: str) -> Path:
+    """The file of a SQLite store."""
     try:
         name = sqlalchemy.make_url(uri).database
     except SQLAlchemyError:
         name = None
     if not name or name == ":memory:":
         raise SettingsError(f"tracking URI '{shown}' given; expected a file, as sqlite:///runs/mlflow/mlflow.db")
-    path = Path(name).absolute()
+    return Path(name).absolute()
+
+
+def _open_sqlite(path: Path, shown: str) -> Connection:
+    if {"?", "%"} & set(str(path)):  # escaped in a URI, MLflow takes them for two names
+        raise SettingsError(
+            f"{path} given for tracking; expected a path without '?' and '%', of which MLflow makes another one; "
+            "rename the folder, or give another --tracking-uri"
+        )
     uri = f"sqlite:///{path}"
     try:
         # The lock: two studies that start together must not both create the tables.
