@@ -119,20 +119,34 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
     try:
         if kind.startswith("tuple"):
             items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-            items = [item for item in items if item != ""]
+            items = [_plain(item) for item in items if item != ""]
             return tuple(float(item) for item in items) if "float" in kind else tuple(str(i).strip() for i in items)
         if kind.startswith("int"):
-            if isinstance(value, str | int) and not isinstance(value, bool):
-                return int(value)
+            if isinstance(value, str | int):
+                return int(_plain(value))
             raise ValueError  # noqa: TRY301 (one way out for all that is not of the kind)
         if kind.startswith("float"):
-            return float(value)
-        return Path(str(value)) if kind.startswith("Path") else str(value)
+            return float(_plain(value))
+        return Path(str(_plain(value))) if kind.startswith("Path") else str(_plain(value))
     except (TypeError, ValueError) as error:
-        words = {"int": "a whole number", "float": "a number", "tuple": "comma-separated numbers"}
+        words = {
+            "int": "a whole number", "float": "a number", "tuple[float": "comma-separated numbers",
+            "tuple": "comma-separated words", "Path": "a path in quotes", "str": "a word in quotes",
+        }  # fmt: skip
         expected = next(word for start, word in words.items() if kind.startswith(start))
         name = setting.name.replace("_", "-")
         raise SettingsError(f"{name} '{value}' given; expected {expected}") from error
+
+
+def _plain(value: object) -> str | float:
+    """A word or a number as it is; a number may stand for a word, as in `bands = 4`.
+
+    Raises:
+        TypeError: if it is neither, as true, a list or a date of a settings file.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    return value
 
 
 def command(main: Callable[[Sequence[str]], int]) -> NoReturn:

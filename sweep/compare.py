@@ -42,8 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         NaspruneError: With what the user can mend.
     """
     given = parse(arguments)
-    from rich.console import Console
-
+    from sweep.console import StandardOutput
     from sweep.report.across import table
     from sweep.storage.bucket import open_storage
 
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             f"no study{of} under {storage} has a finished point (studies there: {', '.join(names) or 'none'}); "
             "expected at least one; check --storage, or run one"
         )
-    console = Console()
+    console = StandardOutput()
     for studies in sets.values():
         same, left_out = comparable(studies)
         if left_out and given.studies:

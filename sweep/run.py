@@ -22,10 +22,9 @@ if __name__ == "__main__":
         )
         sys.exit(2)
 
-from rich.console import Console
-
 from nasprune.errors import NaspruneError
 from sweep.commandline import command, name_places, parse_settings
+from sweep.console import StandardOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     from sweep.report.text import table
     from sweep.study import run_study
 
-    console = Console()
+    console = StandardOutput()
     outcome, tracker = run_study(settings, console)
     console.print(table(outcome.front))
     hint = tracker.browse_hint()

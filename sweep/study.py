@@ -12,6 +12,7 @@ from nasprune.errors import SettingsError
 from nasprune.latency import measure, read_table
 from nasprune.networks import build, couple
 from nasprune.scores import block_sizes, check_budget
+from nasprune.weights import IMAGENET, load_initial_weights
 from sweep.board import measure_files
 from sweep.cluster.launched import wait_for_nodes
 from sweep.cluster.preflight import check_nodes, versions
@@ -76,7 +77,7 @@ def run_study(settings: StudySettings, console: Console) -> tuple[Outcome, Track
     data = load_images(settings)
     key = dense_key(settings.dense_settings(len(data.classes), data.bands), data)
     check_same_start(settings, data.store.data_hash, key)
-    table = _check_budgets(settings, data, lambda text: console.print(text, highlight=False, markup=False))
+    table = _check_network(settings, data, lambda text: console.print(text, highlight=False, markup=False))
     bands = "" if settings.bands == "rgb" else f", {data.bands} bands"
     title = f"{settings.study}: {settings.network} on {data.dataset} at {settings.image_size} px{bands}"
     display = Display(console, title, trials=settings.trials, work=settings.work())
@@ -223,15 +224,21 @@ def _run(
     return Outcome(front=front, failures=follower.failures, stopped=len(stopped), unfinished=unfinished)
 
 
-def _check_budgets(settings: StudySettings, data: SceneData, say: Callable[[str], object]) -> LatencyTable | None:
-    """Check that every budget can be reached; gives the table of times that a cost of latency goes by.
+def _check_network(settings: StudySettings, data: SceneData, say: Callable[[str], object]) -> LatencyTable | None:
+    """Check that a file of initial weights fits, and that every budget can be reached.
 
-    Where it is measured here, `say` is told of each kind of layer.
+    Gives the table of times that a cost of latency goes by. Where it is measured here, `say` is told of each kind of
+    layer.
+
+    Raises:
+        NaspruneError: if one of them is not so.
     """
     how = settings.descent_settings({})
     network_settings = settings.dense_settings(len(data.classes), data.bands).network
     network = build(network_settings)
     coupling = couple(network, network_settings)
+    if settings.weights != IMAGENET:  # that is downloaded where it is needed
+        load_initial_weights(network, settings.network, settings.weights)
     table = None
     if how.cost == "latency":
         kept = settings.latency_table or (settings.table if settings.table.exists() else None)

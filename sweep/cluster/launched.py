@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 CONFIG = Path("~/ray_bootstrap_config.yaml")
 """The launcher puts the cluster's description here on the head."""
+_LOCAL = "local"  # in RAY_ADDRESS: a Ray of one's own, whatever else runs here
 _HEAD = "node:__internal_head__"
 _PATIENCE = 180.0
 _INSTALLING = 1800.0
@@ -23,9 +25,10 @@ _BEING_SET_UP = ("syncing-files", "setting-up")  # the launcher's words
 
 
 def cluster_to_join() -> bool:
-    """Whether RAY_ADDRESS names a cluster, or one that `ray start` began on this machine answers."""
-    if os.environ.get("RAY_ADDRESS"):
-        return True
+    """Whether RAY_ADDRESS names a cluster, or else one that `ray start` began on this machine answers."""
+    named = os.environ.get("RAY_ADDRESS")
+    if named:
+        return named != _LOCAL
     address = cluster_address()
     return address is not None and answers(address)
 
@@ -34,21 +37,36 @@ def cluster_address() -> tuple[str, int] | None:
     """Host and port that RAY_ADDRESS names, or else those of the cluster that `ray start` began on this machine.
 
     Raises:
-        SettingsError: if it names the dashboard, or a proxy for Ray's client.
+        SettingsError: if it names anything else, as the dashboard, or a proxy for Ray's client.
     """
     named = os.environ.get("RAY_ADDRESS", "")
-    began_here = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 (Ray's own)
-    if named in ("", "auto"):
-        try:
-            named = began_here.read_text().strip()
-        except OSError:
-            return None
-    if "://" in named:
-        raise SettingsError(
-            f"RAY_ADDRESS '{named}' given; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto for the "
-            "cluster of this machine, without http:// or ray:// before it; mend it, or unset RAY_ADDRESS"
-        )
-    host, _, port = named.rpartition(":")
+    if named == _LOCAL:
+        return None
+    if named not in ("", "auto"):
+        address = _host_and_port(named)
+        if address is None or "://" in named:
+            raise SettingsError(
+                f"RAY_ADDRESS '{named}' given; expected HOST:PORT of a cluster's head, as 10.0.0.1:6379, or auto for "
+                "the cluster of this machine, without http:// or ray:// before it; mend it, or unset RAY_ADDRESS"
+            )
+        return address
+    try:
+        return _host_and_port((temporary() / "ray" / "ray_current_cluster").read_text().strip())
+    except OSError:
+        return None
+
+
+def temporary() -> Path:
+    """Where Ray keeps its folder, by its own rule; Slurm sets TMPDIR, and so do systems with a folder a user."""
+    given = os.environ.get("RAY_TMPDIR")
+    if given is None and sys.platform.startswith("linux"):
+        given = os.environ.get("TMPDIR")
+    return Path("/tmp" if given is None else given)  # noqa: S108 (Ray's own)
+
+
+def _host_and_port(text: str) -> tuple[str, int] | None:
+    """Of HOST:PORT, where a host of colons may stand in brackets; None for any other text."""
+    host, _, port = text.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
 
 
@@ -57,7 +75,7 @@ def answers(address: tuple[str, int]) -> bool:
     try:
         with socket.create_connection(address, timeout=5):
             return True
-    except OSError:
+    except (OSError, ValueError):  # the second of a name that no host can have
         return False
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nasprune.errors import NaspruneError, SettingsError
-from sweep.cluster.launched import answers, being_set_up, cluster_address, cluster_to_join, nodes_to_come
+from sweep.cluster.launched import answers, being_set_up, cluster_address, cluster_to_join, nodes_to_come, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,11 +43,14 @@ _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 def prepare_environment() -> None:
     """Set what Ray and MLflow read when they are first imported; call it before either is.
 
-    A variable that is set already stays as it is. A cluster is joined if RAY_ADDRESS names one or `ray start`
-    began one on this machine; otherwise Ray is kept to the loopback address, since its ports run any code.
+    A variable that is set already stays as it is, but for blanks around RAY_ADDRESS. A cluster is joined if that names
+    one or `ray start` began one on this machine; otherwise Ray is kept to the loopback address, since its ports run any
+    code.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" in os.environ:  # Ray would look for a port with a blank in it for minutes
+        os.environ["RAY_ADDRESS"] = os.environ["RAY_ADDRESS"].strip()
     if not cluster_to_join():
         os.environ.setdefault(_LOOPBACK, "0")
 
@@ -76,7 +79,7 @@ def ray_cluster() -> Iterator[None]:
     See `prepare_environment`, which must have been called.
 
     Raises:
-        SettingsError: if there should be a cluster to join, and it cannot be.
+        SettingsError: if there should be a cluster to join, and it cannot be, or Ray cannot start here.
     """
     import ray
 
@@ -93,10 +96,16 @@ def ray_cluster() -> Iterator[None]:
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
-            except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+            except Exception as error:  # of its own, Ray raises whatever it meets, also a bare one
+                lines = str(error).strip().splitlines() or [type(error).__name__]
                 if not joins:
-                    raise
-                raise _unanswered(str(error).strip().splitlines()[0]) from error
+                    raise SettingsError(
+                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} ({lines[0]}); set "
+                        "RAY_TMPDIR to the whole path of a folder that can be written, of at most 40 characters"
+                    ) from error
+                if isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError):
+                    raise _unanswered(lines[0]) from error
+                raise
     try:
         with ended_as_by_ctrl_c():
             yield

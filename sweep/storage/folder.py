@@ -30,13 +30,21 @@ SETTINGS = "settings.json"
 def check_storage(settings: StudySettings) -> None:
     """Make sure that the storage can be written, and that the study in it, if there is one, is this one.
 
-    Of a bucket, what the study was started with is brought here.
+    Nothing is made in a storage that lies among the images: its folders would count as theirs from then on. Of a
+    bucket, what the study was started with is brought here.
 
     Raises:
         SettingsError: if not.
         ArtifactError: if what the study was started with cannot be read.
     """
     storage = settings.place()
+    given, instead = f"storage {storage} given", "choose another --storage"
+    if isinstance(storage, Bucket):
+        given, instead = f"{given}, to be mirrored in {storage.root}", f"set {MIRRORS} to another folder"
+    if settings.data is not None and _is_among(storage.root.resolve(), settings.data.resolve()):
+        raise SettingsError(
+            f"{given}, which lies in the folder of the images, {settings.data}; expected one outside of it; {instead}"
+        )
     try:
         storage.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage.root) as probe:
@@ -44,9 +52,6 @@ def check_storage(settings: StudySettings) -> None:
         if settings.directory.exists() and not settings.directory.is_dir():
             raise NotADirectoryError(f"{settings.directory} is a file")
     except OSError as error:
-        given, instead = f"storage {storage} given", "choose another --storage"
-        if isinstance(storage, Bucket):
-            given, instead = f"{given}, to be mirrored in {storage.root}", f"set {MIRRORS} to another folder"
         raise SettingsError(
             f"{given}; expected a folder that can be written with room to spare ({reason(error)}); {instead}"
         ) from error
@@ -54,6 +59,12 @@ def check_storage(settings: StudySettings) -> None:
     for name in (SETTINGS, settings.table.name):
         storage.fetch_file(f"{settings.study}/{name}")
     check_same_study(settings, _kept(settings.directory))
+
+
+def _is_among(folder: Path, images: Path) -> bool:
+    """Whether who reads the images comes upon this folder; names that begin with a dot are passed over."""
+    below = folder.relative_to(images).parts if folder.is_relative_to(images) else (".",)
+    return not any(name.startswith(".") for name in below)
 
 
 def check_same_study(settings: StudySettings, kept: Mapping[str, Any]) -> None:
@@ -122,7 +133,7 @@ def claimed(
     Of a bucket it gives the claim. `say` is told when that has to be waited for.
 
     Raises:
-        SettingsError: if another process holds it.
+        SettingsError: if another process holds it, or has started another study of this name since `check_storage`.
         DataError: if it cannot be written.
     """
     lock = FileLock(settings.directory / ".lock", timeout=0)
@@ -142,7 +153,10 @@ def claimed(
         if isinstance(storage, Bucket):
             claim = stack.enter_context(held(storage, settings.study, say))
             storage.fetch_file(f"{settings.study}/{SETTINGS}")  # as the one before may have left it
-        tracked = _kept(settings.directory).get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
+        kept = _kept(settings.directory)
+        check_same_study(settings, kept)
+        check_same_start(settings, data_hash, dense)
+        tracked = kept.get("tracked_as") or f"{settings.study}-{uuid.uuid4().hex[:8]}"
         values = settings.as_json() | {"data_hash": data_hash, "dense": dense, "tracked_as": tracked}
         write_json(settings.directory / SETTINGS, values)
         storage.store_file(f"{settings.study}/{SETTINGS}")

@@ -51,7 +51,7 @@ def log_dataset_front(
         Where in MLflow's pages the run is, below the address of a server.
 
     Raises:
-        SettingsError: If no study of the data set is tracked in the store, or it refuses.
+        SettingsError: If no study of the data set is tracked in the store, its files are elsewhere, or it refuses.
     """
     client = connection.client
     try:
@@ -62,6 +62,7 @@ def log_dataset_front(
                     f"no study of '{dataset}' is tracked in {connection.shown}; expected the store the studies were "
                     "tracked in; give its --tracking-uri"
                 )
+            connection.check_files(experiment.artifact_location)
             run_id = _find_or_make(connection, experiment.experiment_id, of, name)
             for file in files:
                 client.log_artifact(run_id, str(file))

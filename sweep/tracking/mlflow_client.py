@@ -110,25 +110,36 @@ class Connection:
         """Whether this is a file of this machine rather than a server."""
         return self.artifacts is not None
 
-    def check_files(self, location: str) -> None:
-        """Make sure that a store of this machine finds the files that it keeps.
+    def check_files(self, experiment: str, model: str | None = None) -> None:
+        """Make sure that a store of this machine finds the files that it keeps, and keeps new ones beside itself.
 
-        It names them by whole paths, so that none is found once the storage was moved: what is loaded then fails, and
-        what is written goes to the old place.
+        It names them by whole paths. Once the storage was moved none is found: what is loaded then fails, and what is
+        written goes to the old place. A copy of a storage names the files of the one that it was copied from, and
+        would write over them.
 
         Args:
-            location: Of an experiment's files or a model's, as the store has it.
+            experiment: Location of an experiment's files, as the store has it.
+            model: Of those of a model in it.
 
         Raises:
-            SettingsError: If they are gone, although the store is there.
+            SettingsError: If they are gone, although the store is there, or are another storage's.
         """
-        if self.artifacts is None or not location.startswith("file:"):
+        if self.artifacts is None or not experiment.startswith("file:"):
             return
-        path = Path(url2pathname(urlsplit(location).path))
-        if not path.exists() and Path(url2pathname(urlsplit(self.artifacts).path)).exists():
+        here, kept = _folder(self.artifacts), _folder(experiment)
+        path = _folder(model) if model is not None else kept
+        if not here.exists():
+            return
+        if not path.exists():
             raise SettingsError(
                 f"{self.shown} was given for tracking, whose files were in {path}, where there is nothing now; MLflow "
                 "names files by whole paths: move the storage back to where it was, or make a link to it there"
+            )
+        if kept.name == here.name and kept.exists() and not kept.samefile(here):
+            raise SettingsError(
+                f"{self.shown} was given for tracking, a copy of a store that keeps its files in {kept}; MLflow names "
+                "files by whole paths, so that they would be written over: give the storage that was copied, or "
+                "another --tracking-uri"
             )
 
     def refused(self, problem: Exception) -> SettingsError:
@@ -139,9 +150,18 @@ class Connection:
         )
 
 
+def _folder(location: str) -> Path:
+    """The folder of a file: location."""
+    return Path(url2pathname(urlsplit(location).path))
+
+
 def default_uri(storage: Path) -> str:
     """The tracking URI of a storage folder's own SQLite store."""
-    return f"sqlite:///{storage.absolute() / 'mlflow' / 'mlflow.db'}"
+    return f"sqlite:///{_default_path(storage)}"
+
+
+def _default_path(storage: Path) -> Path:
+    return storage.absolute() / "mlflow" / "mlflow.db"
 
 
 def connect(uri: str | None, storage: Path) -> Connection:
@@ -151,13 +171,15 @@ def connect(uri: str | None, storage: Path) -> Connection:
     driver writes; like all SQLite files it is for one machine at a time.
 
     Raises:
-        SettingsError: If the URI is of another kind, or nothing that is MLflow answers there.
+        SettingsError: If the URI is of another kind, or nothing that is MLflow answers there, or the storage has a
+            name that no URI of MLflow's can hold.
     """
-    uri = uri or default_uri(storage)
+    if not uri:
+        return _open_sqlite(_default_path(storage), default_uri(storage))
     shown = redacted(uri)
     scheme = uri.split(":", 1)[0].lower()
     if scheme == "sqlite":
-        return _open_sqlite(uri, shown)
+        return _open_sqlite(_path_of(uri, shown), shown)
     if scheme in ("http", "https"):
         return _probe_server(uri.rstrip("/"), shown.rstrip("/"))
     raise SettingsError(
@@ -222,14 +244,23 @@ def unreachable(problem: Exception) -> bool:
     return False
 
 
-def _open_sqlite(uri: str, shown: str) -> Connection:
+def _path_of(uri: str, shown: str) -> Path:
+    """The file of a SQLite store."""
     try:
         name = sqlalchemy.make_url(uri).database
     except SQLAlchemyError:
         name = None
     if not name or name == ":memory:":
         raise SettingsError(f"tracking URI '{shown}' given; expected a file, as sqlite:///runs/mlflow/mlflow.db")
-    path = Path(name).absolute()
+    return Path(name).absolute()
+
+
+def _open_sqlite(path: Path, shown: str) -> Connection:
+    if {"?", "%"} & set(str(path)):  # escaped in a URI, MLflow takes them for two names
+        raise SettingsError(
+            f"{path} given for tracking; expected a path without '?' and '%', of which MLflow makes another one; "
+            "rename the folder, or give another --tracking-uri"
+        )
     uri = f"sqlite:///{path}"
     try:
         # The lock: two studies that start together must not both create the tables.

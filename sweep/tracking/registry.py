@@ -49,7 +49,7 @@ def tracked_model(connection: Connection, study: str, record: Mapping[str, Any],
         onnx: The point's ONNX file; must be the one that was logged.
 
     Raises:
-        SettingsError: If the store does not hold the point whole, or its files were moved away.
+        SettingsError: If the store does not hold the point whole, its files were moved away, or it is a copy.
         ArtifactError: If the file is not the one that was logged.
     """
     client, point = connection.client, record["point"]
@@ -59,12 +59,12 @@ def tracked_model(connection: Connection, study: str, record: Mapping[str, Any],
             model = found and find_model(client, found.experiment_id, study=study, point=point)
     except (MlflowException, OSError) as problem:
         raise connection.refused(problem) from None
-    if not model or model.status != LoggedModelStatus.READY:
+    if not found or not model or model.status != LoggedModelStatus.READY:
         raise SettingsError(
             f"point {point} of study {study} is not in {connection.shown}; expected the store the study was tracked "
             "in; give its --tracking-uri, or run the study again to track it"
         )
-    connection.check_files(model.artifact_location)
+    connection.check_files(found.artifact_location, model.artifact_location)
     if model.tags.get(DIGEST) != digest(onnx):
         raise ArtifactError(
             f"{onnx} differs from the model tracked as point {point}; expected the same file; "

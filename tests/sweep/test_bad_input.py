@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from nasprune.latency import LatencyTable
 from sweep.commandline import command
@@ -202,6 +204,21 @@ def test_corrupt_zip(capsys, monkeypatch, tmp_path):
 def test_wrong_settings_file(capsys, monkeypatch, tmp_path, text, message):
     (tmp_path / "s.toml").write_text(text)
     assert message in refused(capsys, monkeypatch, tmp_path, "--settings", str(tmp_path / "s.toml"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_text("not weights"), "w.safetensors is not a readable safetensors file"),
+        (lambda path: save_file({"x": torch.zeros(2)}, path), "w.safetensors do not fit resnet10"),
+    ],
+)
+def test_wrong_weights(capsys, monkeypatch, tmp_path, spoil, message):
+    """Told of the file as it was given, before anything is kept under the study's name."""
+    spoil(tmp_path / "w.safetensors")
+    given = ("--scenes-per-class", "10", "--image-size", "16", "--weights", str(tmp_path / "w.safetensors"))
+    assert f"{tmp_path}/{message}" in refused(capsys, monkeypatch, tmp_path, *given)
+    assert not (tmp_path / "runs" / "shared" / "weights").exists()
 
 
 def test_storage_below_a_file(capsys, monkeypatch, tmp_path):

@@ -223,6 +223,32 @@ def test_a_key_of_a_settings_file_written_as_the_flag_is_told_how_to_write_it(tm
         parse_settings(["--settings", str(path)])
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("growth = true", "growth 'True' given; expected a number"),
+        ("gpus_per_trial = true", "gpus-per-trial 'True' given; expected a number"),
+        ("trials = true", "trials 'True' given; expected a whole number"),
+        ("budgets = [true]", r"budgets '\[True\]' given; expected comma-separated numbers"),
+        ("search = true", "search 'True' given; expected comma-separated words"),
+        ("study = true", "study 'True' given; expected a word in quotes"),
+        ("storage = []", r"storage '\[\]' given; expected a word in quotes"),
+        ("study = 2026-11-30", "study '2026-11-30' given; expected a word in quotes"),
+        ("data = false", "data 'False' given; expected a path in quotes"),
+    ],
+)
+def test_a_value_of_another_kind_in_a_settings_file_is_told(tmp_path, line, expected):
+    (tmp_path / "s.toml").write_text(line)
+    with pytest.raises(SettingsError, match=expected):
+        parse_settings(["--settings", str(tmp_path / "s.toml")])
+
+
+def test_a_number_in_a_settings_file_may_stand_for_a_word(tmp_path):
+    (tmp_path / "s.toml").write_text("bands = 4\nstudy = 7\ngrowth = 1\nbudgets = 0.5\n")
+    settings = parse_settings(["--settings", str(tmp_path / "s.toml")])
+    assert (settings.bands, settings.study, settings.growth, settings.budgets) == ("4", "7", 1.0, (0.5,))
+
+
 GIVEN = StudySettings(
     seed=3, batch_size=17, dense_learning_rate=0.011, tune_learning_rate=0.012, dense_epochs=5, tune_epochs=6,
     search_epochs=2, growth=0.3, round_to=8, cost="params", polish_epochs=9, budgets=(0.1, 0.5),

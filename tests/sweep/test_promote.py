@@ -64,6 +64,10 @@ def finished(tmp_path_factory, empty_store: Path) -> Path:
 def study(finished: Path, storage: Path) -> Path:
     """That study in a storage of its own, since tracking it again would take a second a test."""
     shutil.copytree(finished, storage, dirs_exist_ok=True)
+    with closing(sqlite3.connect(storage / "mlflow" / "mlflow.db")) as database, database:
+        for table in ("experiments", "logged_models"):  # or it would be a copy that keeps its files in the other
+            moved = "artifact_location = replace(artifact_location, ?, ?)"
+            database.execute(f"UPDATE {table} SET {moved}", [finished.as_uri(), storage.as_uri()])
     return storage / "s"
 
 

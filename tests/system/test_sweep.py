@@ -119,7 +119,7 @@ def test_damaged_answers_are_one_line_before_any_trial(storage, tmp_path):
     shutil.copytree(storage, copy := tmp_path / "storage")
     (answers,) = (copy / "shared" / "answers").glob("*.safetensors")
     answers.write_bytes(answers.read_bytes()[:100])
-    done = sweep(copy, "--trials", "3", "--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db")
+    done = sweep(copy, "--trials", "3", "--tracking-uri", f"sqlite:///{copy}/own.db")
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"{answers} are missing or damaged" in done.stderr
     assert "delete that file" in done.stderr
@@ -259,7 +259,7 @@ def test_promoting_a_changed_point_is_refused(storage, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.999}))
     done = subprocess.run(
         [sys.executable, ROOT / "sweep" / "promote.py", "--study", STUDY, "--storage", copy,
-         "--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db", "--point", point["point"], "--alias", "champion"],
+         "--tracking-uri", f"sqlite:///{storage}/mlflow/mlflow.db", "--point", point["point"], "--alias", "champion"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -278,7 +278,7 @@ def test_polished_points_stand_beside_those_they_came_from(storage, tmp_path):
     shutil.copytree(storage, copy)
     before = {point["point"]: point for point in front_of(copy)["points"]}
     wanted = polished(name for name, point in before.items() if point["on_front"])
-    more = ("--polish-epochs", "2", "--tracking-uri", f"sqlite:///{copy}/mlflow/mlflow.db")
+    more = ("--polish-epochs", "2", "--tracking-uri", f"sqlite:///{copy}/own.db")
     done = sweep(copy, *more)
     assert done.returncode == 0, done.stdout + done.stderr
     after = {point["point"]: point for point in front_of(copy)["points"]}

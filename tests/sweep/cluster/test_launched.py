@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 import pytest
+from ray._common.utils import get_default_ray_temp_dir
 
 from nasprune.errors import SettingsError
-from sweep.cluster.launched import answers, being_set_up, cluster_address, nodes_to_come, wait_for_nodes
-from sweep.cluster.ray_cluster import ray_cluster
+from sweep.cluster.launched import (
+    answers,
+    being_set_up,
+    cluster_address,
+    cluster_to_join,
+    nodes_to_come,
+    temporary,
+    wait_for_nodes,
+)
+from sweep.cluster.ray_cluster import _LOOPBACK, _QUIET, prepare_environment, ray_cluster
 
 HEAD = {"CPU": 0.0, "node:__internal_head__": 1.0}
 GPU = {"CPU": 4.0, "GPU": 1.0}
@@ -122,9 +132,58 @@ def test_cluster_that_listens_at_an_ipv6_address_answers(monkeypatch):
         assert answers(cluster_address())
 
 
-@pytest.mark.parametrize("named", ["http://127.0.0.1:8265", "ray://head:10001"])
-def test_addresses_for_other_programs_are_told_what_is_expected(monkeypatch, named):
-    """Of the dashboard, for `ray job`, and of Ray's client; not that nothing listens there."""
+@pytest.mark.parametrize("named", ["http://127.0.0.1:8265", "ray://head:10001", "192.0.2.2", "head", "head:port", ":1"])
+def test_what_is_no_address_of_a_head_is_told_what_is_expected(monkeypatch, named):
+    """Also of the dashboard, for `ray job`, and of Ray's client; not that nothing listens there."""
     monkeypatch.setenv("RAY_ADDRESS", named)
     with pytest.raises(SettingsError, match=f"RAY_ADDRESS '{named}' given; expected HOST:PORT"), ray_cluster():
         pass
+
+
+def test_a_host_that_cannot_be_does_not_answer(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "a..b:80")
+    with pytest.raises(SettingsError, match=r"nothing listens at a\.\.b:80"), ray_cluster():
+        pass
+
+
+@pytest.mark.parametrize("given", [{"TMPDIR": "a"}, {"RAY_TMPDIR": "a"}, {"RAY_TMPDIR": "a", "TMPDIR": "b"}, {}])
+def test_a_cluster_that_was_begun_here_is_looked_for_where_ray_writes_it_down(monkeypatch, tmp_path, given):
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in given.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    assert get_default_ray_temp_dir() == str(temporary() / "ray")
+    if given:
+        (tmp_path / "a" / "ray").mkdir(parents=True)
+        (tmp_path / "a" / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
+        assert cluster_address() == ("10.0.0.1", 6379)
+
+
+@pytest.fixture
+def own_environment(monkeypatch, tmp_path):
+    """What `prepare_environment` sets ends with the test; no cluster was begun here."""
+    for name in (*_QUIET, _LOOPBACK):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+
+
+@pytest.mark.parametrize("named", ["local", "local ", "", "  "])
+def test_ray_of_ones_own_keeps_to_the_loopback_address(own_environment, monkeypatch, tmp_path, named):
+    """Also where `local` asks for it beside a cluster that was begun on this machine."""
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        if "local" in named:
+            (tmp_path / "ray").mkdir()
+            (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{listening.getsockname()[1]}")
+        prepare_environment()
+        assert not cluster_to_join()
+    assert os.environ[_LOOPBACK] == "0"
+
+
+def test_blanks_around_an_address_are_no_part_of_it(own_environment, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", " 10.0.0.1:6379 ")
+    prepare_environment()
+    assert os.environ["RAY_ADDRESS"] == "10.0.0.1:6379"
+    assert cluster_address() == ("10.0.0.1", 6379)
+    assert _LOOPBACK not in os.environ

@@ -1,4 +1,4 @@
-"""How a process that Ray runs in is ended."""
+"""How a process that Ray runs in begins and ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from sweep.cluster.ray_cluster import ended_as_by_ctrl_c
+from nasprune.errors import SettingsError
+from sweep.cluster.ray_cluster import ended_as_by_ctrl_c, ray_cluster
 
 
 @pytest.fixture
@@ -45,3 +46,16 @@ def test_another_thread_than_the_main_one_leaves_handlers_alone(handlers):
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("kind", ["too long", "a file"])
+def test_ray_that_cannot_start_here_says_what_to_set(handlers, tmp_path, monkeypatch, kind):
+    folder = tmp_path / ("x" * 80 if kind == "too long" else "file")
+    folder.mkdir() if kind == "too long" else folder.touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with (
+        pytest.raises(SettingsError, match=f"Ray cannot start on this machine with its files in {folder}"),
+        ray_cluster(),
+    ):
+        pytest.fail("it has started")

@@ -9,7 +9,8 @@ import pytest
 
 from nasprune.errors import SettingsError
 from sweep.settings import StudySettings
-from sweep.storage.folder import check_same_start, check_same_study, claimed, tracked_name
+from sweep.storage.bucket import MIRRORS
+from sweep.storage.folder import check_same_start, check_same_study, check_storage, claimed, tracked_name
 
 IMAGES, OTHERS, DENSE = "a" * 64, "b" * 64, "d" * 16
 
@@ -17,6 +18,21 @@ IMAGES, OTHERS, DENSE = "a" * 64, "b" * 64, "d" * 16
 @pytest.fixture
 def settings(tmp_path) -> StudySettings:
     return StudySettings(storage=str(tmp_path), study="s")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "mirror"])
+def test_nothing_is_made_among_the_images(tmp_path, monkeypatch, kind):
+    """A folder there would be one of the images from then on."""
+    (images := tmp_path / "images").mkdir()
+    (link := tmp_path / "link").symlink_to(images)
+    monkeypatch.setenv(MIRRORS, str(images))
+    storage = {"folder": images / "runs", "link": link / "runs", "mirror": (tmp_path / "bucket").as_uri()}[kind]
+    settings = StudySettings(dataset="folder", data=images, storage=str(storage), study="s")
+    with pytest.raises(SettingsError, match=r"which lies in the folder of the images, .* expected one outside of it"):
+        check_storage(settings)
+    assert not list(images.iterdir())
+    for other in (tmp_path / "images-runs", images / ".runs"):  # the latter is passed over where images are read
+        check_storage(replace(settings, storage=str(other)))
 
 
 def test_two_processes_never_hold_one_study(settings):
@@ -37,6 +53,26 @@ def test_a_study_is_tracked_under_one_name_for_life(settings):
             names.append(tracked_name(settings.directory))
     assert names[0] == names[1]
     assert names[0].startswith("s-")
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+@pytest.mark.parametrize("other", ["settings", "images", "dense network"])
+def test_of_two_studies_that_begin_under_one_name_the_first_stays_as_it_was(tmp_path, monkeypatch, kind, other):
+    """Both were checked while there was none, and the second gets the folder once the first is over."""
+    monkeypatch.setenv(MIRRORS, str(tmp_path / "mirrors"))
+    storage = tmp_path / "storage"
+    first = StudySettings(storage=storage.as_uri() if kind == "bucket" else str(storage), study="s")
+    second = replace(first, seed=1) if other == "settings" else first
+    images, dense = OTHERS if other == "images" else IMAGES, "e" * 16 if other == "dense network" else DENSE
+    check_storage(second)
+    with claimed(first, IMAGES, DENSE, print):
+        pass
+    kept = (storage / "s" / "settings.json").read_bytes()
+    with pytest.raises(SettingsError, match="study 's' was started"), claimed(second, images, dense, print):
+        pytest.fail("two studies have one name")
+    assert (storage / "s" / "settings.json").read_bytes() == kept
+    with claimed(first, IMAGES, DENSE, print):
+        pass
 
 
 def test_a_study_goes_on_with_the_images_it_was_started_on_only(settings):

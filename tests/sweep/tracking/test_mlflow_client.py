@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sqlite3
 import time
@@ -27,6 +28,29 @@ def test_the_store_is_quiet_when_made_and_writes_ahead(tmp_path: Path, capfd):
     assert printed.out + printed.err == ""
     with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("name", ["runs?v=1", "my%20runs", "#1", "ü ber@x:1"])
+def test_the_store_lies_in_its_storage_or_nowhere(tmp_path: Path, empty_store: Path, name: str):
+    """MLflow reads two signs of a path as something else, escaped or not."""
+    (tmp_path / name / "mlflow").mkdir(parents=True)
+    shutil.copy(empty_store, tmp_path / name / "mlflow" / "mlflow.db")  # for the tables, which take seconds
+    if {"?", "%"} & set(name):
+        with pytest.raises(SettingsError, match=r"given for tracking; expected a path without '\?' and '%'"):
+            connect(None, tmp_path / name)
+    else:
+        connection = connect(None, tmp_path / name)
+        experiment = connection.client.create_experiment("scenes", connection.artifacts)
+        connection.client.log_dict(connection.client.create_run(experiment).info.run_id, {}, "x.json")
+        connection.check_files(connection.client.get_experiment(experiment).artifact_location)
+        assert list((tmp_path / name / "mlflow").glob("artifacts/**/x.json"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_given_store_that_mlflow_would_put_elsewhere_is_refused(tmp_path: Path):
+    with pytest.raises(SettingsError, match="expected a path without"):
+        connect(f"sqlite:///{tmp_path}/a%3Fb/x.db", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

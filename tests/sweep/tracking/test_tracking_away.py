@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import botocore.exceptions
@@ -19,10 +21,11 @@ from mlflow.exceptions import MlflowException
 from nasprune.errors import SettingsError
 from sweep.tracking import delivery, mlflow_client
 from sweep.tracking import tracker as tracking
+from sweep.tracking.dataset_run import log_dataset_front
 from sweep.tracking.logged_models import find_model
 from sweep.tracking.mlflow_client import connect, default_uri, quiet
 from sweep.tracking.tracker import Tracker
-from sweep.tracking.writer import Writer
+from sweep.tracking.writer import Tracked, Writer
 from tests.servers import Gate, Server
 from tests.sweep.example_points import write_point
 from tests.sweep.tracking.tracked import FRONT, Make, check_model, everything, whole_study
@@ -178,6 +181,24 @@ def test_a_storage_that_was_moved_says_so_before_any_training(make: Make, storag
     (storage / "mlflow" / "artifacts").mkdir()
     with pytest.raises(SettingsError, match=r"were in .was.here.mlflow.artifacts, where there is nothing now"):
         make()
+
+
+def test_a_copied_storage_does_not_write_into_the_one_it_was_copied_from(storage: Path, tmp_path_factory):
+    original = Tracked(study="s", dataset="scenes", storage=str(storage), uri=None, params={}, directory=str(storage))
+    Writer(original)
+    copy = tmp_path_factory.mktemp("other") / "copy"
+    shutil.copytree(storage, copy)
+    files = {path: path.stat().st_mtime_ns for path in storage.glob("mlflow/artifacts/**/*")}
+    with pytest.raises(SettingsError, match=f"a copy of a store that keeps its files in {storage}/mlflow/artifacts;"):
+        Writer(replace(original, storage=str(copy)))
+    page = copy / "front.html"
+    page.write_text("<p>front</p>")
+    with pytest.raises(SettingsError, match="a copy of a store"):
+        log_dataset_front(connect(None, copy), "scenes", name="f", files=[page], note="", metrics={})
+    assert {path: path.stat().st_mtime_ns for path in storage.glob("mlflow/artifacts/**/*")} == files
+    shutil.rmtree(copy)
+    copy.symlink_to(storage)  # the same by another name
+    Writer(replace(original, storage=str(copy)))
 
 
 def test_a_bucket_of_files_that_is_away_is_waited_for_and_one_that_refuses_is_told(

@@ -1,0 +1,27 @@
+"""Standard output: nothing is cut where there is no terminal, and a reader that has gone ends the run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+_WIDE = 400
+
+
+class StandardOutput(Console):
+    """Standard output as rich prints to it; in a file or a log, where rich assumes 80 columns, tables are whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not self.is_terminal:
+            self.width = max(self.width, _WIDE)
+
+    def on_broken_pipe(self) -> None:
+        """The reader has gone, as `head` does: the same as Ctrl-C, and not a silent end with code 1.
+
+        Raises:
+            KeyboardInterrupt: always.
+        """
+        try:
+            super().on_broken_pipe()  # from here on nothing is printed
+        except SystemExit:
+            raise KeyboardInterrupt from None

@@ -1,0 +1,50 @@
+"""What is printed where there is no terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from sweep.console import StandardOutput
+from sweep.report.text import table
+from tests.sweep.report.fronts import front_of
+
+PRINTING = """
+import sys
+from nasprune.commandline import in_one_line
+from sweep.console import StandardOutput
+from sweep.display import Display
+
+def main():
+    with Display(StandardOutput(), "s", trials=1, work=range(2)) as display:
+        display.say("dense network")
+        sys.stdin.read()
+        display.say("a point")
+    return 0
+
+sys.exit(in_one_line(main, stopped="the same command goes on from here"))
+"""
+
+
+def test_a_run_whose_reader_has_gone_ends_as_by_ctrl_c():
+    """As `head -1` goes, in the middle of a study."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", PRINTING],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout.readline() == "dense network\n"
+    running.stdout.close()
+    running.stdin.close()
+    assert running.stderr.read() == "the same command goes on from here\n"
+    assert running.wait() == 130
+    running.stderr.close()
+
+
+def test_a_table_is_whole_where_there_is_no_terminal(capsys, monkeypatch):
+    """Point names are what is promoted by."""
+    monkeypatch.setenv("COLUMNS", "60")  # of a shell that has exported it
+    name = f"t000-12.5pct-polished20-{'x' * 60}"
+    StandardOutput().print(table(front_of([(0.24, 0.9, 0.25)], point=name)))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(name in line and "90.00 %" in line for line in lines)
+    assert max(map(len, lines)) < 200
