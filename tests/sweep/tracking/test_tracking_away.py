@@ -194,7 +194,7 @@ def test_a_copied_storage_does_not_write_into_the_one_it_was_copied_from(storage
     page = copy / "front.html"
     page.write_text("<p>front</p>")
     with pytest.raises(SettingsError, match="a copy of a store"):
-        log_dataset_front(connect(None, copy), "scenes", name="f", files=[page], note="", metrics={})
+        log_dataset_front(connect(None, copy), "scenes", of="scenes", name="f", files=[page], note="", metrics={})
     assert {path: path.stat().st_mtime_ns for path in storage.glob("mlflow/artifacts/**/*")} == files
     shutil.rmtree(copy)
     copy.symlink_to(storage)  # the same by another name
