@@ -1,8 +1,9 @@
 """Decoded images of one size in a memory-mapped Arrow file: many processes share one copy, none holds it."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from nasprune.files import reason
 
 # Bytes of one record batch: what a writer holds at once. Few large ones keep `gather` quick.
 _BATCH_BYTES = 1 << 25
+_AHEAD = 4  # inputs for each core
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
@@ -124,14 +126,19 @@ def _alike(image: tuple[str, Pixels], first: tuple[str, Pixels]) -> tuple[str, P
 
 
 def in_threads(work: Callable[[_Given], _Made], given: Iterable[_Given]) -> Iterator[_Made]:
-    """Apply `work` on all cores, in order, with at most a few hundred inputs in flight.
+    """Apply `work` on all cores, in order, with a few inputs for each in memory: they may be large.
 
     `Executor.map` alone would read all of `given` into memory first. Pillow works outside Python's lock.
     """
-    source = iter(given)
-    with ThreadPoolExecutor(max_workers=_cores(), thread_name_prefix="decode") as threads:
-        while portion := list(islice(source, 256)):
-            yield from threads.map(work, portion)
+    cores = _cores()
+    ahead: deque[Future[_Made]] = deque()
+    with ThreadPoolExecutor(max_workers=cores, thread_name_prefix="decode") as threads:
+        for each in given:
+            ahead.append(threads.submit(work, each))
+            if len(ahead) > _AHEAD * cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _cores() -> int:

@@ -4,8 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,8 @@ from nasprune.files import locked, reason, replacing
 __all__ = ["MappedImages", "Store", "check_contents", "is_packed", "open_store", "pack", "packed_folder"]
 
 _FILE = "images.parquet"
-_LAYOUT = "2"  # of the Parquet file; raise it when the columns change, or which images are taken, or their pixels
-_ROW_GROUP = 256  # images read or written at once
+_LAYOUT = "3"  # of the Parquet file; raise it when the columns change, or which images are taken, or their pixels
+_PORTION, _PORTION_BYTES = 256, 1 << 25  # images, or bytes of them, that are held at once: a row group
 _SCHEMA = pa.schema(
     [
         pa.field("image", pa.binary(), nullable=False),
@@ -81,14 +81,7 @@ class Store:
         return images
 
     def _encoded(self) -> Iterator[tuple[str, bytes]]:
-        path = self.directory / _FILE
-        try:
-            with pq.ParquetFile(path) as file:
-                for portion in file.iter_batches(batch_size=_ROW_GROUP, columns=["name", "image"]):
-                    names, images = portion.columns
-                    yield from zip(names.to_pylist(), images.to_pylist(), strict=True)
-        except (OSError, pa.ArrowException) as error:
-            raise _damaged(path, reason(error)) from error
+        yield from _rows(self.directory / _FILE, "name", "image")
 
 
 def packed_folder(directory: Path, dataset: str, digest: str) -> Path:
@@ -142,13 +135,8 @@ def check_contents(directory: Path, data_hash: str) -> None:
         DataError: if it does not, or cannot be read.
     """
     digest, path = hashlib.sha256(), directory / _FILE
-    try:
-        with pq.ParquetFile(path) as file:
-            for portion in file.iter_batches(batch_size=_ROW_GROUP, columns=["name", "label", "image"]):
-                for name, label, image in zip(*(column.to_pylist() for column in portion.columns), strict=True):
-                    digest.update(f"{name}\0{label}\0{hashlib.sha256(image).hexdigest()}\n".encode())
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, reason(error)) from error
+    for name, label, image in _rows(path, "name", "label", "image"):
+        digest.update(f"{name}\0{label}\0{hashlib.sha256(image).hexdigest()}\n".encode())
     if digest.hexdigest() != data_hash:
         raise _damaged(path, f"its images have hash {digest.hexdigest()[:12]}, not {data_hash[:12]}")
 
@@ -186,6 +174,21 @@ def open_store(directory: Path) -> Store:
     )
 
 
+def _rows(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """These columns of each image, with one row group in memory at a time.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                portion = file.read_row_group(number, columns=list(columns))
+                yield from zip(*(portion.column(name).to_pylist() for name in columns), strict=True)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, reason(error)) from error
+
+
 def _said(file: pq.ParquetFile) -> dict[str, str]:
     """What the file says of itself."""
     said: dict[str, str] = json.loads((file.metadata.metadata or {}).get(b"nasprune", b"{}"))
@@ -199,7 +202,7 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path, bands: str)
     checked = in_threads(lambda scene: _check(scene, bands), scenes)
     # The images are compressed already, TIFF apart: a light codec costs them next to nothing.
     with pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=False) as writer:
-        while portion := list(islice(checked, _ROW_GROUP)):
+        for portion in _portions(checked):
             for scene, content_hash in portion:
                 if scene.name in names:
                     raise DataError(f"image {scene.name!r} is given twice: give every name once")
@@ -214,6 +217,19 @@ def _write(dataset: str, scenes: Iterable[EncodedImage], path: Path, bands: str)
             raise DataError(f"the data set {dataset!r} has {given}: at least two classes are needed")
         said = {"layout": _LAYOUT, "dataset": dataset, "data_hash": digest.hexdigest()}
         writer.add_key_value_metadata({"nasprune": json.dumps(said)})
+
+
+def _portions(checked: Iterable[tuple[EncodedImage, str]]) -> Iterator[list[tuple[EncodedImage, str]]]:
+    portion: list[tuple[EncodedImage, str]] = []
+    size = 0
+    for image in checked:
+        portion.append(image)
+        size += len(image[0].encoded)
+        if size >= _PORTION_BYTES or len(portion) == _PORTION:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def _check(scene: EncodedImage, bands: str) -> tuple[EncodedImage, str]:

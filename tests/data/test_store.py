@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from nasprune.data import mapped
-from nasprune.data.store import is_packed, open_store, pack
+from nasprune.data import store as store_module
+from nasprune.data.store import check_contents, is_packed, open_store, pack
 from nasprune.errors import DataError
 from tests.data.scene_files import raises_one_line, scenes
 
@@ -81,6 +83,18 @@ def test_what_cannot_be_packed_is_one_line_and_leaves_nothing(tmp_path, images, 
         pack("set", images, tmp_path)
     assert not is_packed(tmp_path)
     assert files(tmp_path) == set()
+
+
+def test_what_is_held_at_once_is_bound_by_bytes(tmp_path, monkeypatch):
+    """256 images of 9 MB are more than one column of Arrow's takes, and than many a machine has left."""
+    images = scenes()
+    plain = pack("three", images, tmp_path / "plain")
+    monkeypatch.setattr(store_module, "_PORTION_BYTES", 5 * len(images[0].encoded))
+    store = pack("three", images, tmp_path / "packed")
+    assert pq.ParquetFile(tmp_path / "packed" / "images.parquet").num_row_groups >= 6
+    assert (store.names, store.data_hash) == (plain.names, plain.data_hash)
+    check_contents(store.directory, store.data_hash)
+    assert torch.equal(store.images(16).gather(np.arange(30)), plain.images(16).gather(np.arange(30)))
 
 
 def test_pixels_appear_whole_or_not_at_all(tmp_path, monkeypatch):
