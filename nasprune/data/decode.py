@@ -45,9 +45,9 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             width, height = image.size
-            samples, other = _samples(image), _other_numbers(image, encoded)
+            more, other = _more_bands(image), _other_numbers(image, encoded)
             pages = count_pages(encoded) if isinstance(image, TiffImageFile) else 1
-            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and samples <= 3 and not other and pages == 1:
+            if width * height <= _LARGEST and image.mode in _EIGHT_BIT and not (more or other) and pages == 1:
                 image.load()  # which turns TIFFs by itself, and takes their tag away
                 upright = ImageOps.exif_transpose(image)
                 rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
@@ -56,24 +56,33 @@ def decode(name: str, encoded: bytes, image_size: int | None = None, *, bands: s
                 return np.asarray(rgb, dtype=np.uint8)
             mode = image.mode
     except Exception as error:  # whatever a decoder raises on foreign bytes, the file is what is wrong
-        more = bands_of(encoded) if isinstance(error, UnidentifiedImageError) else None
-        if more is not None:
-            raise DataError(f"image {name!r} has {more}: {_CHOOSE}") from error
+        found = bands_of(encoded) if isinstance(error, UnidentifiedImageError) else None
+        if found is not None:
+            raise DataError(f"image {name!r} has {found}: {_advice(found)}") from error
         raise DataError(f"image {name!r} cannot be read ({_first(error)}): replace or remove it") from error
     check_pages(name, pages)
     if mode not in _EIGHT_BIT or other:
         kind = other or f"kind {mode}"
-        raise DataError(f"image {name!r} has pixels of {kind}: convert it to 8-bit RGB, or {_CHOOSE}")
-    if samples > 3:
-        raise DataError(f"image {name!r} has {samples} bands: {_CHOOSE}")
+        advice = _advice(bands_of(encoded) or kind)
+        raise DataError(f"image {name!r} has pixels of {kind}: convert it to 8-bit RGB, or {advice}")
+    if more:
+        raise DataError(f"image {name!r} has {more} bands: {_CHOOSE}")
     raise DataError(f"image {name!r} has {width} x {height} pixels, at most {_LARGEST} are taken: cut it into scenes")
 
 
-def _samples(image: Image.Image) -> int:
-    """Bands of a TIFF of colours: a fourth one may be infrared as well as transparency, and Pillow drops it."""
+def _advice(found: str) -> str:
+    return _CHOOSE if found.endswith(("uint8", "uint16")) else "convert its values to unsigned integers of 8 or 16 bits"
+
+
+def _more_bands(image: Image.Image) -> int:
+    """Bands of a TIFF that Pillow would drop some of; 0 if it has no such ones.
+
+    A fourth one may be infrared as well as transparency. Of bands that lie one after the other it may take the first.
+    """
     if not isinstance(image, TiffImageFile) or image.mode == "CMYK":
-        return 3
-    return int(image.tag_v2.get(SAMPLESPERPIXEL, 1))
+        return 0
+    bands = int(image.tag_v2.get(SAMPLESPERPIXEL, 1))
+    return bands if bands > min(3, len(image.getbands())) else 0
 
 
 def _other_numbers(image: Image.Image, encoded: bytes) -> str:

@@ -76,16 +76,35 @@ def test_one_deep_band_in_a_png():
         (bands(0, 3), {}, "3 bands of uint16"),
         (bands(0, 4, kind="uint8"), {}, "4 bands"),  # GDAL calls the fourth transparency
         (bands(0, 4, kind="uint8"), {"alpha": "unspecified"}, "4 bands"),  # Pillow reads RGB
+        # Band after band, Pillow reads the first alone.
+        (bands(0, 2, kind="uint8"), {"interleave": "band", "compress": "lzw"}, "2 bands"),
+        (bands(0, 3, kind="uint8"), {"interleave": "band", "compress": "lzw", "photometric": "minisblack"}, "3 bands"),
         (bands(0, 1), {}, "16 bits"),
         (bands(0, 3), {"driver": "PNG"}, "16 bits"),  # Pillow reads the upper 8
         (bands(0, 3), {"photometric": "RGB"}, "16 bits"),  # so it does here
         (bands(0, 3), {"photometric": "RGB", "interleave": "band"}, "16 bits"),  # and here a byte as a pixel
-        (bands(0, 1, kind="int8"), {}, "signed"),  # Pillow reads -1 as 255
     ],
 )
 def test_more_than_colours_is_never_dropped_unasked(array, options, words):
     with raises_one_line(DataError, "x.tif", words, "--bands all"):
         decode("x.tif", geotiff(array, **options))
+
+
+@pytest.mark.parametrize(
+    ("count", "kind", "words"),
+    [
+        (1, "float32", "32 bits"),
+        (3, "float32", "3 bands of float32"),
+        (1, "int16", "16 bits"),
+        (13, "int16", "13 bands of int16"),
+        (1, "int8", "signed"),  # Pillow reads -1 as 255
+    ],
+)
+def test_values_that_no_choice_of_bands_can_use_are_to_be_converted(count, kind, words):
+    encoded = geotiff(bands(0, count, kind="uint8").astype(kind))
+    with raises_one_line(DataError, "x.tif", words, "convert", "unsigned integers") as caught:
+        decode("x.tif", encoded)
+    assert "--bands" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
