@@ -106,8 +106,8 @@ def load(settings: DataSettings, directory: Path, *, seek: Callable[[Path], None
     if known is not None and settings.split == "published":
         parts = published_parts(known, settings.data, directory / _DOWNLOADS)
         path = store.directory / _PARTS
-        with locked(path):
-            if not path.exists() or _kept_parts(path) != parts:
+        if not path.exists() or _kept_parts(path) != parts:
+            with locked(path):
                 write_json(path, parts)
     return _ready(settings, store)
 
@@ -153,9 +153,10 @@ def _statistics(settings: DataSettings, store: Store, images: MappedImages, spli
     """Mean and deviation of the training images, measured once and kept beside them."""
     digest = hashlib.sha256(split.train.tobytes()).hexdigest()[:12]
     path = store.directory / f"statistics-{images.image_size}-{settings.bands.replace(',', '-')}-{digest}.json"
-    with locked(path):
-        if not path.exists():
-            write_json(path, asdict(measure(images, split.train)))
+    if not path.exists():  # and nothing is written where others have packed all, and one may only read
+        with locked(path):
+            if not path.exists():
+                write_json(path, asdict(measure(images, split.train)))
     kept = json.loads(path.read_text())
     return Statistics(mean=tuple(kept["mean"]), deviation=tuple(kept["deviation"]))
 

@@ -36,7 +36,8 @@ class DataSettings:
         """What results are filed under: the data set, or what the folder or zip of any images is called."""
         if self.dataset != "folder" or self.data is None:
             return self.dataset
-        name = plain(self.data.stem).strip("-._") or self.dataset
+        called = self.data.stem if self.data.suffix.lower() == ".zip" else self.data.name
+        name = plain(called).strip("-._") or self.dataset
         return f"{name}-folder" if name in DATASETS and name != "folder" else name  # which may hold anything
 
     def __post_init__(self) -> None:

@@ -55,6 +55,20 @@ def test_a_folder_is_packed_once_and_split_anew_by_the_seed(tmp_path):
     assert len(list((tmp_path / "packed").iterdir())) == 1
 
 
+def test_where_all_is_packed_nothing_is_written(tmp_path, monkeypatch):
+    """Not even a lock: a set that others packed may well be on a disk that one may only read."""
+    folder = write_folder(tmp_path / "set", scenes(per_class=20))
+    settings = DataSettings(dataset="folder", data=folder, image_size=16)
+    first = load(settings, tmp_path / "packed")
+
+    def refused(path):
+        raise DataError(f"cannot write in {path.parent}")
+
+    monkeypatch.setattr(loading, "locked", refused)
+    monkeypatch.setattr(store, "locked", refused)
+    assert load(settings, tmp_path / "packed").statistics == first.statistics
+
+
 def test_what_an_earlier_version_packed_is_packed_anew(tmp_path, monkeypatch):
     """Its images were checked and read in another way. Points that were measured on them find the new ones."""
     folder = write_folder(tmp_path / "set", scenes(per_class=20))
@@ -187,7 +201,14 @@ def test_real_sets(real_data, packed, name, file, sizes, copies):
 
 
 @pytest.mark.parametrize(
-    ("given", "name"), [("my tiles", "my-tiles"), ("scenes", "scenes-folder"), ("ucm", "ucm-folder")]
+    ("given", "name"),
+    [
+        ("my tiles", "my-tiles"),
+        ("tiles v1.2", "tiles-v1.2"),  # not as tiles v1.3
+        ("tiles v1.2.zip", "tiles-v1.2"),
+        ("scenes", "scenes-folder"),
+        ("ucm", "ucm-folder"),
+    ],
 )
 def test_a_folder_of_any_images_is_never_taken_for_a_data_set_that_is_known(tmp_path, given, name):
     assert DataSettings(dataset="folder", data=tmp_path / given).name == name
