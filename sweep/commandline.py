@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tomllib
 from pathlib import Path
@@ -15,7 +16,6 @@ from sweep.settings import StudySettings, fields
 from sweep.storage.address import check_address, is_address
 
 if TYPE_CHECKING:
-    import argparse
     import dataclasses
     from collections.abc import Callable, Sequence
 
@@ -75,7 +75,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
         description="Search, prune and tune a scene classifier over budgets; leave a front.",
         allow_abbrev=False,
     )
-    parser.add_argument("--settings", type=Path, metavar="FILE.toml", help="the same settings, as a file")
+    parser.add_argument("--settings", action=_Once, type=Path, metavar="FILE.toml", help="the same settings, as a file")
     for setting in fields():
         default, kind = setting.default, str(setting.type)
         word = "N" if kind.startswith("int") else "X" if kind.startswith("float") else None
@@ -86,7 +86,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
             text += f"; the variable {variable} gives it too"
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
-            default=None,
+            action=_Once,
             metavar=word or setting.name.split("_")[-1].upper(),
             help=(text if shown in (None, "") else f"{text} (default: {shown})").replace("%", "%%"),
         )
@@ -97,9 +97,24 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
     return StudySettings(**{s.name: _convert(s, values[s.name]) for s in fields() if s.name in values})
 
 
+class _Once(argparse.Action):
+    """A flag that may be given once: argparse would forget all but the last, which a list's user does not expect."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} given twice; expected it once, a list with commas in it")
+        setattr(namespace, self.dest, values)
+
+
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"settings file {path} given; expected a TOML file ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -127,6 +142,8 @@ def _convert(setting: dataclasses.Field[Any], value: Any) -> Any:  # noqa: ANN40
             raise ValueError  # noqa: TRY301 (one way out for all that is not of the kind)
         if kind.startswith("float"):
             return float(_plain(value))
+        if kind.startswith("Path") and value == "":
+            raise ValueError  # noqa: TRY301 (as above: it would be the working directory)
         return Path(str(_plain(value))) if kind.startswith("Path") else str(_plain(value))
     except (TypeError, ValueError) as error:
         words = {

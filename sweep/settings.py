@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,8 @@ def check_name(study: str) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study) or study in RESERVED:
         raise SettingsError(
-            f"study name '{study}' given; expected letters, digits, '.', '_' and '-' only, and none of "
-            f"{', '.join(RESERVED)}"
+            f"study name '{study}' given; expected up to 100 letters, digits, '.', '_' and '-', first a letter or a "
+            f"digit, and none of {', '.join(RESERVED)}; give another --study"
         )
 
 
@@ -186,12 +187,11 @@ class StudySettings:
             raise SettingsError(f"budgets '{given}' given; expected shares of the dense cost above 0 and at most 1")
         if len({f"{budget:g}" for budget in self.budgets}) != len(self.budgets):  # as points are named
             raise SettingsError(f"budgets {self.budgets} given; expected each one once")
-        for name, least in _LEAST.items():
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not value >= least:  # NaN is not either
-                raise SettingsError(f"{name.replace('_', '-')} {value} given; expected at least {least}")
-        if self.seed > _MOST_SEED:
-            raise SettingsError(f"seed {self.seed} given; expected at most {_MOST_SEED}")
+            if not least <= value <= most:  # NaN is not either
+                expected = f"at least {least}" if most == math.inf else f"{least} to {most}"
+                raise SettingsError(f"{name.replace('_', '-')} {value} given; expected {expected}")
         if self.mode not in ("descent", "target"):
             raise SettingsError(f"mode '{self.mode}' given; expected descent or target")
         if self.mode == "target" and self.trials < len(self.budgets):
@@ -235,7 +235,7 @@ class StudySettings:
             raise SettingsError(
                 f"weights '{self.weights}' given; expected scratch, imagenet or a safetensors file that exists"
             )
-        NetworkSettings(network=self.network, head=self.head, classes=2, image_size=self.image_size)
+        self.dense_settings(classes=2, bands=3)
         if self.weights == IMAGENET:
             check_published(self.network)
 
@@ -373,20 +373,20 @@ class StudySettings:
         return {setting.name: values[setting.name] for setting in fields() if not setting.metadata["free"]}
 
 
+_MOST_EPOCHS = 100_000  # each is a number in memory, of trial and display
 _MOST_SEED = 2**32 - 1  # NumPy's, and small enough for torch once epochs are counted in
 
-_LEAST: dict[str, float] = {
-    "trials": 1,
-    "dense_epochs": 1,
-    "search_epochs": 0,
-    "tune_epochs": 1,
-    "polish_epochs": 0,
-    "batch_size": 2,
-    "scenes_per_class": 10,
-    "cpus_per_trial": 1,
-    "gpus_per_trial": 0,
-    "reduction_factor": 1,
-    "seed": 0,
+_RANGES: dict[str, tuple[int, float]] = {
+    "trials": (1, math.inf),
+    "dense_epochs": (1, _MOST_EPOCHS),
+    "search_epochs": (0, _MOST_EPOCHS),
+    "tune_epochs": (1, _MOST_EPOCHS),
+    "polish_epochs": (0, _MOST_EPOCHS),
+    "batch_size": (2, math.inf),
+    "scenes_per_class": (10, math.inf),
+    "cpus_per_trial": (1, math.inf),
+    "reduction_factor": (1, math.inf),
+    "seed": (0, _MOST_SEED),
 }
 
 

@@ -17,11 +17,13 @@ _SECRET = re.compile(r"([?&][^=&]*(?:secret|password|token|account_key)[^=&]*=)[
 
 
 def check_address(given: str) -> None:
-    """Refuse an address that holds a password or a key: it would be kept with every point.
+    """Refuse an address that holds a password or a key: it would be kept with every point. And one that is empty.
 
     Raises:
         SettingsError: without the password.
     """
+    if not given.strip():
+        raise SettingsError("storage '' given; expected a folder or an address, as runs or s3://bucket/folder")
     if is_address(given) and (re.search(r"//[^?]*:[^?]*@", given) or _SECRET.search(given)):
         raise SettingsError(
             f"storage '{shown(given)}' given with a password in it; expected an address without, and the credentials "

@@ -243,6 +243,31 @@ def test_a_value_of_another_kind_in_a_settings_file_is_told(tmp_path, line, expe
         parse_settings(["--settings", str(tmp_path / "s.toml")])
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--search", "learn=gradient", "--search", "ramp=0.5"], "--search given twice; expected it once"),
+        (["--trials", "3", "--trials=5"], "--trials given twice"),
+        (["--storage", ""], "storage '' given; expected a folder or an address"),
+        (["--dataset", "folder", "--data", ""], "data '' given; expected a path"),
+        (["--dense-learning-rate", "nan"], "learning rate nan given; expected above 0 and below 10"),
+        (["--tune-epochs", "1000000000"], "tune-epochs 1000000000 given; expected 1 to 100000"),
+        (["--study", "-x"], "first a letter or a digit"),
+        (["--study", "x" * 101], "up to 100 letters"),
+    ],
+)
+def test_what_would_be_forgotten_or_do_harm_later_is_refused_at_once(flags, expected):
+    flags = [f"{flags[0]}={flags[1]}"] if flags[1].startswith("-") else flags
+    with pytest.raises(SettingsError, match=expected):
+        parse_settings(flags)
+
+
+def test_a_settings_file_is_utf_8_wherever_it_was_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("locale.getencoding", lambda: "latin-1")
+    (tmp_path / "s.toml").write_bytes('\ufeffdataset = "folder"\r\ndata = "Höhe"\r\n'.encode())
+    assert parse_settings(["--settings", str(tmp_path / "s.toml")]).data == Path("Höhe")
+
+
 def test_a_number_in_a_settings_file_may_stand_for_a_word(tmp_path):
     (tmp_path / "s.toml").write_text("bands = 4\nstudy = 7\ngrowth = 1\nbudgets = 0.5\n")
     settings = parse_settings(["--settings", str(tmp_path / "s.toml")])
