@@ -47,6 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     given = _parse(arguments)
     port = _port(given.uri)
+    if {"?", "%"} & set(str(given.database.absolute())):  # escaped in a URI, MLflow takes them for two names
+        raise SettingsError(
+            f"database {given.database} given; expected a path without '?' and '%', of which MLflow makes another one"
+        )
     try:
         given.database.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -78,6 +78,14 @@ def test_told_to_end(tmp_path):
     assert not running(begun(path)[0])
 
 
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_a_database_that_mlflow_would_look_for_elsewhere_is_refused(tmp_path, name):
+    path = tmp_path / name / "mlflow.db"
+    with pytest.raises(SettingsError, match="expected a path without '\\?' and '%'"):
+        server.main(["--artifacts", "s3://b", "--database", str(path)])
+    assert not path.parent.exists()
+
+
 def test_artifacts_go_to_the_storage(monkeypatch):
     monkeypatch.setenv("NASPRUNE_STORAGE", "s3://bucket/studies?region=eu")
     assert server._parse([]).artifacts == "s3://bucket/studies/mlflow/artifacts"
