@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from rich.console import Console
 
 _WIDE = 400
@@ -11,6 +14,8 @@ class StandardOutput(Console):
     """Standard output as rich prints to it; in a file or a log, where rich assumes 80 columns, tables are whole."""
 
     def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what is not in the locale's alphabet
         super().__init__()
         if not self.is_terminal:
             self.width = max(self.width, _WIDE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -38,6 +39,17 @@ def test_a_run_whose_reader_has_gone_ends_as_by_ctrl_c():
     assert running.stderr.read() == "the same command goes on from here\n"
     assert running.wait() == 130
     running.stderr.close()
+
+
+def test_a_locale_that_lacks_a_letter_ends_no_study(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console = StandardOutput()
+    console.print(table(front_of([(0.24, 0.9, 0.25)])))
+    console.print("/Höhe/front.html")
+    sys.stdout.flush()
+    assert b"90.00 %" in written.getvalue()
+    assert rb"/H\xf6he/front.html" in written.getvalue()
 
 
 def test_a_table_is_whole_where_there_is_no_terminal(capsys, monkeypatch):
