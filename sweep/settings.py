@@ -215,9 +215,9 @@ class StudySettings:
             raise SettingsError(f"board '{self.board}' given; expected front, all or none")
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device '{self.device}' given; expected auto, cpu or cuda")
-        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:
+        if self.gpus_per_trial and not 1e-4 <= self.gpus_per_trial <= 1:  # Ray counts no smaller shares
             raise SettingsError(
-                f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0 to 1: a trial uses one GPU or a share of it"
+                f"gpus-per-trial {self.gpus_per_trial:g} given; expected 0, or 0.0001 to 1: one GPU or a share of it"
             )
         if self.device == "cuda" and self.gpus_per_trial == 0:
             raise SettingsError("device cuda with gpus-per-trial 0 given; expected a share of a GPU, or --device cpu")

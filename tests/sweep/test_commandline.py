@@ -252,6 +252,7 @@ def test_a_value_of_another_kind_in_a_settings_file_is_told(tmp_path, line, expe
         (["--dataset", "folder", "--data", ""], "data '' given; expected a path"),
         (["--dense-learning-rate", "nan"], "learning rate nan given; expected above 0 and below 10"),
         (["--tune-epochs", "1000000000"], "tune-epochs 1000000000 given; expected 1 to 100000"),
+        (["--gpus-per-trial", "0.00001"], "gpus-per-trial 1e-05 given; expected 0, or 0.0001 to 1"),
         (["--study", "-x"], "first a letter or a digit"),
         (["--study", "x" * 101], "up to 100 letters"),
     ],
