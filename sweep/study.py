@@ -16,7 +16,7 @@ from nasprune.weights import IMAGENET, load_initial_weights
 from sweep.board import measure_files
 from sweep.cluster.launched import wait_for_nodes
 from sweep.cluster.preflight import check_nodes, versions
-from sweep.cluster.ray_cluster import count_installing, count_nodes, find_places, ray_cluster
+from sweep.cluster.ray_cluster import Growth, count_installing, count_nodes, find_places, ray_cluster
 from sweep.display import Display
 from sweep.points import PointsFolder, volumes_reached
 from sweep.polish import polish_front
@@ -196,7 +196,13 @@ def _run(
             shown.ask()
             shown.go_on()
 
-    follower = Follower(display, tracker, added, shown.go_on)
+    growth = Growth(places, searcher.set_max_concurrency)
+
+    def often() -> None:
+        shown.go_on()
+        growth.look()
+
+    follower = Follower(display, tracker, added, often)
     try:
         front = refresh()  # of an earlier session, which may have died before tracking all of it
         over = searcher.ended()

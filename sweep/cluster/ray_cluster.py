@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from nasprune.errors import NaspruneError, SettingsError
 from sweep.cluster.launched import answers, being_set_up, cluster_address, cluster_to_join, nodes_to_come, temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from sweep.settings import StudySettings
 
 DEATHS = 8
 """How often a process may die in a session, with its host or alone, before its trial or task counts as failed."""
+
+_LOOK = 10.0
+"""Seconds between two looks for nodes that have joined."""
 
 _QUIET = {
     # Ray would otherwise start every worker through `uv run`, each with an environment of its own.
@@ -99,9 +103,11 @@ def ray_cluster() -> Iterator[None]:
             except Exception as error:  # of its own, Ray raises whatever it meets, also a bare one
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 if not joins:
+                    mend = "set RAY_TMPDIR to the whole path of a folder that can be written, of at most 40 characters"
+                    if "timed out" in lines[0]:
+                        mend = "it is too busy, or short of memory: end what else runs there, and give the same again"
                     raise SettingsError(
-                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} ({lines[0]}); set "
-                        "RAY_TMPDIR to the whole path of a folder that can be written, of at most 40 characters"
+                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} ({lines[0]}); {mend}"
                     ) from error
                 if isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError):
                     raise _unanswered(lines[0]) from error
@@ -186,10 +192,7 @@ def find_places(settings: StudySettings) -> Places:
     Raises:
         SettingsError: if not even one trial fits.
     """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    nodes = [*nodes, *nodes_to_come(nodes)]
+    nodes = _nodes()
     cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     wanted = settings.gpus_per_trial
     if settings.device == "cpu":
@@ -198,25 +201,58 @@ def find_places(settings: StudySettings) -> Places:
         wanted = 1.0 if gpus else 0.0
     if settings.device == "cuda" and not gpus:
         raise SettingsError("device cuda given, but the cluster has no GPU; use --device cpu or add a GPU node")
-    at_once = sum(_fits(node, settings.cpus_per_trial, wanted) for node in nodes)
+    trial = {"CPU": float(settings.cpus_per_trial)} | ({"GPU": wanted} if wanted else {})
+    at_once = sum(_fits(node, trial) for node in nodes)
     if at_once < 1:
         raise SettingsError(
             f"{settings.cpus_per_trial} CPUs and {wanted:g} GPUs a trial given, but no node of the cluster has them "
             f"({cpus:g} CPUs and {gpus:g} GPUs in all); lower --cpus-per-trial or --gpus-per-trial, or add nodes"
         )
     widest = max(node.get("CPU", 0.0) for node in nodes)
-    trial = {"CPU": float(settings.cpus_per_trial)}
-    dense = {"CPU": max(1.0, widest)}
-    if wanted:
-        trial["GPU"] = wanted
-        dense = {"CPU": float(settings.cpus_per_trial), "GPU": 1.0}
+    dense = {"CPU": trial["CPU"], "GPU": 1.0} if wanted else {"CPU": max(1.0, widest)}
     return Places(trial=trial, at_once=at_once, dense=dense, device=settings.device if wanted else "cpu")
 
 
-def _fits(node: Mapping[str, float], cpus: int, gpus: float) -> int:
+class Growth:
+    """Trials run on nodes, too, that join while a study runs, as of machines one owns that were off when it began.
+
+    Args:
+        places: As found when it began.
+        allow: Takes how many trials may run at once, whenever these are more than before.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self, places: Places, allow: Callable[[int], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._places = places
+        self._at_once = places.at_once
+        self._allow = allow
+        self._clock = clock
+        self._next = clock() + _LOOK
+
+    def look(self) -> None:
+        """Look at the nodes, if that was not done lately: to be called often."""
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + _LOOK
+        at_once = sum(_fits(node, self._places.trial) for node in _nodes())
+        if at_once > self._at_once:  # fewer need nothing: Ray starts none where there is no room
+            self._at_once = at_once
+            self._allow(at_once)
+
+
+def _nodes() -> list[Mapping[str, float]]:
+    """The resources of every node that is there or may yet come."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [*nodes, *nodes_to_come(nodes)]
+
+
+def _fits(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
     """Trials that fit one node."""
-    by_cpu = int(node.get("CPU", 0.0) // cpus)
-    return min(by_cpu, int(node.get("GPU", 0.0) / gpus + 1e-9)) if gpus else by_cpu
+    return min(int(node.get(kind, 0.0) / amount + 1e-9) for kind, amount in trial.items())
 
 
 def as_ours(error: Exception, what: str) -> NaspruneError:

@@ -1,4 +1,4 @@
-"""How a process that Ray runs in begins and ends."""
+"""How a process that Ray runs in begins and ends, and how many trials its nodes take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from nasprune.errors import SettingsError
-from sweep.cluster.ray_cluster import ended_as_by_ctrl_c, ray_cluster
+from sweep.cluster.ray_cluster import Growth, Places, ended_as_by_ctrl_c, ray_cluster
 
 
 @pytest.fixture
@@ -46,6 +46,36 @@ def test_another_thread_than_the_main_one_leaves_handlers_alone(handlers):
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_nodes_that_join_late_take_trials(monkeypatch):
+    nodes, now, allowed = [{"CPU": 2.0}], [0.0], []
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    places = Places(trial={"CPU": 1.0, "GPU": 0.3}, at_once=2, dense={"CPU": 1.0, "GPU": 1.0}, device="auto")
+    growth = Growth(places, allowed.append, clock=lambda: now[0])
+
+    def look_with(*gpus: float) -> list[int]:
+        nodes[:] = [{"CPU": 8.0, "GPU": each} for each in gpus] + [{"CPU": 64.0}]
+        now[0] += 20
+        growth.look()
+        growth.look()
+        return allowed
+
+    assert look_with(0.6) == []
+    assert look_with(1.0, 2.0) == [9]
+    assert look_with(1.0) == [9]  # a node that went ends no trial by itself
+    assert look_with(1.0, 2.0, 1.0) == [9, 12]
+
+
+def test_a_machine_that_is_too_busy_for_ray_is_told_apart(handlers, monkeypatch):
+    def init(**_given: object) -> None:
+        raise Exception("The current node timed out during startup. This could ...")  # noqa: TRY002 (as Ray does)
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(SettingsError, match=r"it is too busy, or short of memory"), ray_cluster():
+        pytest.fail("it has started")
 
 
 @pytest.mark.parametrize("kind", ["too long", "a file"])
