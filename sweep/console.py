@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -30,3 +32,13 @@ class StandardOutput(Console):
             super().on_broken_pipe()  # from here on nothing is printed
         except SystemExit:
             raise KeyboardInterrupt from None
+
+    def _check_buffer(self) -> None:
+        """A terminal that was closed ends no run that was told to outlive it, as by disown: nobody reads it then."""
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            with suppress(SystemExit):
+                super().on_broken_pipe()

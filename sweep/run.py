@@ -48,8 +48,9 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"browse:  {hint.command}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"trials:  {hint.link}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"study:   {hint.front}", highlight=False, markup=False, soft_wrap=True)
-    promote = promote_command(settings, outcome.front)
-    console.print(f"promote: {promote}", highlight=False, markup=False, soft_wrap=True)
+    if outcome.front["points"]:
+        promote = promote_command(settings, outcome.front)
+        console.print(f"promote: {promote}", highlight=False, markup=False, soft_wrap=True)
     dataset = dataset_line(settings)
     if dataset:
         console.print(f"\n{dataset}", highlight=False, markup=False, soft_wrap=True)
@@ -76,7 +77,7 @@ def dataset_line(settings: StudySettings) -> str:
 def promote_command(settings: StudySettings, front: Mapping[str, Any]) -> str:
     """The command that promotes from the middle of this study's front."""
     words = ["uv", "run", "sweep/promote.py", "--study", settings.study, *name_places(settings)]
-    ratios = sorted(point["macs_ratio"] for point in front["points"] if point["on_front"]) or [1.0]
+    ratios = sorted(point["macs_ratio"] for point in front["points"] if point["on_front"])
     words += ["--max-macs-ratio", f"{math.ceil(ratios[len(ratios) // 2] * 100) / 100:g}", "--alias", "champion"]
     return shlex.join(words)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
+import tty
 
 from sweep.console import StandardOutput
 from sweep.report.text import table
@@ -39,6 +41,23 @@ def test_a_run_whose_reader_has_gone_ends_as_by_ctrl_c():
     assert running.stderr.read() == "the same command goes on from here\n"
     assert running.wait() == 130
     running.stderr.close()
+
+
+def test_a_run_outlives_its_terminal():
+    """One that was disowned; others get a signal when it is closed."""
+    terminal, output = os.openpty()
+    tty.setraw(output)
+    running = subprocess.Popen(
+        [sys.executable, "-c", PRINTING],
+        stdin=subprocess.PIPE, stdout=output, stderr=subprocess.PIPE, text=True, env={**os.environ, "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(output)
+    shown = b""
+    while b"dense network" not in shown:
+        shown += os.read(terminal, 1000)
+    os.close(terminal)
+    assert running.communicate() == (None, "")
+    assert running.returncode == 0
 
 
 def test_a_locale_that_lacks_a_letter_ends_no_study(monkeypatch):
