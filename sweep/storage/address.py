@@ -17,13 +17,15 @@ _SECRET = re.compile(r"([?&][^=&]*(?:secret|password|token|account_key)[^=&]*=)[
 
 
 def check_address(given: str) -> None:
-    """Refuse an address that holds a password or a key: it would be kept with every point. And one that is empty.
+    """Refuse an address that holds a password or a key: it would be kept with every point. And what means no place.
 
     Raises:
         SettingsError: without the password.
     """
     if not given.strip():
         raise SettingsError("storage '' given; expected a folder or an address, as runs or s3://bucket/folder")
+    if given.split("/")[0] == "~":  # a shell leaves it as it is behind --storage=, and a settings file has none
+        raise SettingsError(f"storage '{given}' given; expected a folder by its own name: write your home's for ~")
     if is_address(given) and (re.search(r"//[^?]*:[^?]*@", given) or _SECRET.search(given)):
         raise SettingsError(
             f"storage '{shown(given)}' given with a password in it; expected an address without, and the credentials "

@@ -249,16 +249,16 @@ def test_a_value_of_another_kind_in_a_settings_file_is_told(tmp_path, line, expe
         (["--search", "learn=gradient", "--search", "ramp=0.5"], "--search given twice; expected it once"),
         (["--trials", "3", "--trials=5"], "--trials given twice"),
         (["--storage", ""], "storage '' given; expected a folder or an address"),
+        (["--storage=~/runs"], "storage '~/runs' given; expected a folder by its own name"),
         (["--dataset", "folder", "--data", ""], "data '' given; expected a path"),
         (["--dense-learning-rate", "nan"], "learning rate nan given; expected above 0 and below 10"),
         (["--tune-epochs", "1000000000"], "tune-epochs 1000000000 given; expected 1 to 100000"),
         (["--gpus-per-trial", "0.00001"], "gpus-per-trial 1e-05 given; expected 0, or 0.0001 to 1"),
-        (["--study", "-x"], "first a letter or a digit"),
+        (["--study=-x"], "first a letter or a digit"),
         (["--study", "x" * 101], "up to 100 letters"),
     ],
 )
 def test_what_would_be_forgotten_or_do_harm_later_is_refused_at_once(flags, expected):
-    flags = [f"{flags[0]}={flags[1]}"] if flags[1].startswith("-") else flags
     with pytest.raises(SettingsError, match=expected):
         parse_settings(flags)
 
