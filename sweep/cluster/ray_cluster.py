@@ -10,6 +10,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasprune.errors import NaspruneError, SettingsError
@@ -103,11 +104,9 @@ def ray_cluster() -> Iterator[None]:
             except Exception as error:  # of its own, Ray raises whatever it meets, also a bare one
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 if not joins:
-                    mend = "set RAY_TMPDIR to the whole path of a folder that can be written, of at most 40 characters"
-                    if "timed out" in lines[0]:
-                        mend = "it is too busy, or short of memory: end what else runs there, and give the same again"
                     raise SettingsError(
-                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} ({lines[0]}); {mend}"
+                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} ({lines[0]}); "
+                        f"{_mend(error)}"
                     ) from error
                 if isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError):
                     raise _unanswered(lines[0]) from error
@@ -117,6 +116,16 @@ def ray_cluster() -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def _mend(error: Exception) -> str:
+    """What to do where Ray of one's own cannot start."""
+    if "timed out" in str(error):
+        return "it is too busy, or short of memory: end what else runs there, and give the same command again"
+    path = str(error.filename) if isinstance(error, OSError) else ""
+    if path.startswith(str(Path.home())) and not path.startswith(str(temporary())):
+        return "set HOME to a folder that can be written, since Ray keeps a token there"
+    return "set RAY_TMPDIR to the whole path of a folder that can be written, of at most 40 characters"
 
 
 @contextmanager

@@ -67,14 +67,22 @@ def test_nodes_that_join_late_take_trials(monkeypatch):
     assert look_with(1.0, 2.0, 1.0) == [9, 12]
 
 
-def test_a_machine_that_is_too_busy_for_ray_is_told_apart(handlers, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Exception("The current node timed out during startup. This ..."), "it is too busy, or short of memory"),
+        (FileNotFoundError(2, "No such file or directory", "/nowhere/.ray"), "set HOME to a folder that can be writ"),
+    ],
+)
+def test_what_keeps_ray_from_starting_is_told_apart(handlers, monkeypatch, error, expected):
     def init(**_given: object) -> None:
-        raise Exception("The current node timed out during startup. This could ...")  # noqa: TRY002 (as Ray does)
+        raise error
 
+    monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.setattr("ray.init", init)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    with pytest.raises(SettingsError, match=r"it is too busy, or short of memory"), ray_cluster():
+    with pytest.raises(SettingsError, match=expected), ray_cluster():
         pytest.fail("it has started")
 
 
