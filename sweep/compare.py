@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import shlex
 import sys
@@ -12,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
-    sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+if __name__ == "__main__":
+    if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+        sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+    if importlib.util.find_spec("nasprune") is None:
+        sys.stderr.write(f"error: {sys.executable} has no nasprune; run `uv run sweep/compare.py` in its folder\n")
+        sys.exit(2)
 
 from nasprune.commandline import OneLineParser
 from nasprune.errors import ArtifactError, SettingsError
@@ -103,14 +108,12 @@ def compare_with(study: str, places: StudySettings) -> str:
     studies, left_out = comparable(mine)
     if study in left_out:
         alike = [each.study for each in comparable(mine, like=study)[0]]
+        if len(alike) < 2:
+            return ""
         words = ["uv", "run", "sweep/compare.py", "--studies", ",".join(alike), *name_places(places)]
         return (
-            ""
-            if len(alike) < 2
-            else (
-                f"the front of {studies[0].dataset} is of {len(studies)} studies beside which '{study}' has "
-                f"{left_out[study]}; {shlex.join(words)} compares it with those like it"
-            )
+            f"the front of {studies[0].dataset} is of {len(studies)} studies beside which '{study}' has "
+            f"{left_out[study]}; {shlex.join(words)} compares it with those like it"
         )
     if len(studies) < 2:
         return ""
@@ -236,7 +239,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add_places(parser)
     given = settle_places(parser.parse_args(arguments))
-    given.studies = [name for name in map(str.strip, given.studies.split(",")) if name]
+    given.studies = list(dict.fromkeys(filter(None, map(str.strip, given.studies.split(",")))))
     return given
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
-    sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+if __name__ == "__main__":
+    if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+        sys.path.pop(0)  # a script's own folder comes first there, and its files would pass for packages
+    if importlib.util.find_spec("nasprune") is None:
+        sys.stderr.write(f"error: {sys.executable} has no nasprune; run `uv run sweep/promote.py` in its folder\n")
+        sys.exit(2)
 
 from nasprune.commandline import OneLineParser
 from nasprune.errors import SettingsError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nasprune.errors import ArtifactError, SettingsError
 from sweep.across import by_dataset, comparable, front_across, not_compared, read_fronts
 from sweep.promoting.choosing import MACS, MACS_SHARE, Cost, choose, missed, told
-from sweep.report.view import megabytes, milliseconds
+from sweep.report.view import AXES, megabytes, milliseconds
 
 if TYPE_CHECKING:
     import argparse
@@ -77,13 +77,8 @@ def find(given: argparse.Namespace, storage: Storage) -> tuple[str, Mapping[str,
 
 def of_several_machines(points: Sequence[Mapping[str, Any]], cost: Cost) -> str:
     """A line to be told where the latencies that are chosen by are of several machines, else nothing."""
-    machines = sorted({str(point.get("board_machine")) for point in points if cost.key in point})
-    if not cost.key.endswith("latency_ms") or len(machines) < 2:
-        return ""
-    return (
-        f"these latencies were measured on several machines, which no choice makes up for: {'; '.join(machines)}; "
-        "python -m nasprune.shipping measures a point on another\n"
-    )
+    warning = next((axis.warning(points) for axis in AXES if axis.key == cost.key), "")
+    return f"{warning}\n" if warning else ""
 
 
 def just_missed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -136,6 +137,17 @@ def test_as_a_script_errors_are_one_line_and_code_2(tmp_path: Path):
     assert re.fullmatch(r"error: no study under .* has a finished point \(studies there: none\); .*\n", done.stderr)
 
 
+@pytest.mark.parametrize("script", ["compare", "promote"])
+def test_a_python_without_the_packages_is_one_line(tmp_path: Path, script):
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it may name packages
+    done = subprocess.run(
+        [sys.executable, "-S", ROOT / "sweep" / f"{script}.py", "--help"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=bare,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {sys.executable} has no nasprune; run `uv run sweep/{script}.py` in its folder\n"
+
+
 def test_a_study_that_ended_is_compared_with_those_like_it(studies: Path):
     def line(study):
         return compare.compare_with(study, StudySettings(study=study, storage=str(studies)).resolved())
@@ -175,6 +187,13 @@ def test_the_front_of_a_data_set_is_what_a_promotion_chooses_from_whichever_stud
     assert page(beside) == {"d", "e"}
     found = {run.info.run_name: run.data.metrics["best_val_accuracy"] for run, _ in dataset_runs(studies)}
     assert found == {"front of ucm": 0.96, "front of ucm: d, e": 0.99}
+
+
+def test_a_study_that_is_named_twice_counts_once(studies: Path):
+    assert run(studies, "--studies", "large,small, large,") == 0
+    ((found, _),) = dataset_runs(studies)
+    assert found.info.run_name == "front of ucm: large, small"
+    assert (found.data.metrics["studies"], found.data.metrics["points"]) == (2, 6)
 
 
 def test_a_front_in_a_bucket_is_left_there(studies: Path, tmp_path: Path, monkeypatch):
