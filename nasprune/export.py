@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +17,7 @@ from nasprune.copying import copy_of
 from nasprune.errors import NetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nasprune.data.statistics import Statistics
 
@@ -65,7 +67,7 @@ def export_onnx(
     module = Normalised(network, statistics).to(device).eval()
     example = torch.rand(batch or 2, len(statistics.mean), image_size, image_size, device=device)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with _operators_read_once(), warnings.catch_warnings():
         # torch 2.11's exporter uses what torch 2.11 has deprecated.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         try:
@@ -86,6 +88,31 @@ def export_onnx(
     program = cast("torch.onnx.ONNXProgram", exported)  # with dynamo it always is one
     program.model.metadata_props.update(about or {})
     program.save(path, external_data=False)
+
+
+@contextmanager
+def _operators_read_once() -> Iterator[None]:
+    """Within, torch's exporter knows its operators from the last file: it reads their source anew for each one.
+
+    That is nearly half of what a small network's file takes. Without, the caller's own exports get theirs unshared.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:  # another torch keeps it elsewhere, and is as slow as it is
+        yield
+        return
+    name = "from_torchlib"
+    own = vars(ONNXRegistry)[name]
+    setattr(ONNXRegistry, name, staticmethod(_kept(getattr(ONNXRegistry, name).__func__, ONNXRegistry)))
+    try:
+        yield
+    finally:
+        setattr(ONNXRegistry, name, own)
+
+
+@functools.cache
+def _kept(read: Callable[..., object], kind: type) -> Callable[..., object]:
+    return functools.cache(functools.partial(read, kind))
 
 
 def check_export(network: nn.Module, statistics: Statistics, image_size: int) -> None:

@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nasprune.artifact import read_artifact, write_artifact
+from nasprune.data.statistics import Statistics
 from nasprune.errors import ArtifactError
+from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.proof import lively
 from nasprune.runtime import check_onnx, onnx_session
@@ -133,6 +135,23 @@ class Tied(nn.Module):
 
     def forward(self, images):
         return self.last(self.backbone[1:](self.stem(images)).relu().mean((2, 3)))
+
+
+def test_what_torch_knows_of_onnx_is_read_for_the_first_file_alone(tmp_path, monkeypatch):
+    """Reading takes as long as the rest of a small network's file. A caller's own exports share nothing with ours."""
+    from torch.onnx._internal.exporter import _registration
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).eval()
+    statistics = Statistics(mean=[0.5] * 3, deviation=[0.2] * 3)
+    export_onnx(network, statistics, 8, tmp_path / "first")
+    ours, read = _registration.onnxscript_apis.get_torchlib_ops, []
+    monkeypatch.setattr(_registration.onnxscript_apis, "get_torchlib_ops", lambda: read.append(1) or ours())
+    export_onnx(network, statistics, 8, tmp_path / "second")
+    assert not read
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    registry = _registration.ONNXRegistry
+    assert registry.from_torchlib() is not registry.from_torchlib()
+    assert len(read) == 2
 
 
 def test_what_has_two_names_comes_back_as_one(tmp_path):
