@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import importlib.util
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -101,7 +103,6 @@ def main() -> int:
     if "--quick" in sys.argv:
         parser.set_defaults(**QUICK)
     arguments = parser.parse_args()
-    arguments.out = Path(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not arguments.table:
         results.claim(arguments.out, {name: getattr(arguments, name) for name in SAME})
@@ -111,12 +112,21 @@ def main() -> int:
                 sys.exit(f"method '{name}' given; expected one of: " + "; ".join(METHODS))
         data = load_data(arguments)
         results.claim(arguments.out, {"data_hash": data.store.data_hash})
+        if importlib.util.find_spec("torch_pruning") is None:
+            theirs = [name for name in names if METHODS[name].family == "torch-pruning"]
+            if theirs:  # told before hours of other methods
+                sys.exit(f"method '{theirs[0]}' given; expected torch-pruning installed: run with uv run --group bench")
         others = [
             subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--processes", "0"])
             for _ in range(arguments.processes - 1)
         ]
-        run_all(arguments, names, data)
-        codes = [other.wait() for other in others]
+        try:
+            run_all(arguments, names, data)
+            codes = [other.wait() for other in others]
+        except BaseException:  # who is stopped leaves none behind on a GPU that others wait for
+            for other in others:
+                other.terminate()
+            raise
         if any(codes):
             return 1
         if others:
@@ -243,4 +253,5 @@ def show(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the others end then, too
     sys.exit(main())

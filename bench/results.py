@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nasprune.files import locked, write_json
 from sweep.front import hypervolume
 
 Row = dict[str, Any]
@@ -26,12 +27,13 @@ def path(out: Path, method: str, seed: int, budget: float) -> Path:
 def claim(out: Path, settings: Row) -> None:
     """Make sure that all rows of a folder are of one experiment; what earlier rows do not say is taken for the same."""
     file = out / "settings.json"
-    kept = json.loads(file.read_text()) if file.exists() else {}
-    changed = ", ".join(f"{key} {kept[key]}" for key in settings if key in kept and kept[key] != settings[key])
-    if changed:
-        raise SystemExit(f"{out} holds rows made with {changed}; give the same settings, or another --out")
-    if kept != kept | settings:
-        file.write_text(json.dumps(kept | settings, indent=1) + "\n")
+    with locked(file):  # several processes may begin at once
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        changed = ", ".join(f"{key} {kept[key]}" for key in settings if key in kept and kept[key] != settings[key])
+        if changed:
+            raise SystemExit(f"{out} holds rows made with {changed}; give the same settings, or another --out")
+        if kept != kept | settings:
+            write_json(file, kept | settings)
 
 
 def keep(out: Path, row: Row) -> None:

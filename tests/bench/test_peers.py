@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -127,6 +128,54 @@ def test_rows_of_other_images_are_refused(out, monkeypatch):
     monkeypatch.setattr(module, "load", lambda *_: SimpleNamespace(store=SimpleNamespace(data_hash="others")))
     with pytest.raises(SystemExit, match="holds rows made with data_hash"):
         module.main()
+
+
+def test_settings_are_replaced_whole(tmp_path, monkeypatch):
+    """Of several processes that begin at once one may read them while another writes."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    claim = importlib.import_module("results").claim
+    claim(tmp_path, {"epochs": 1})
+    with (tmp_path / "settings.json").open() as reader:
+        claim(tmp_path, {"seed": 0})
+        assert json.load(reader) == {"epochs": 1}
+    assert json.loads((tmp_path / "settings.json").read_text()) == {"epochs": 1, "seed": 0}
+
+
+@pytest.fixture
+def begun(out, monkeypatch):
+    """Gives what begins `peers.py` with some flags, without its work."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    module = importlib.import_module("peers")
+    images = SimpleNamespace(**json.loads((out / "settings.json").read_text()))
+    monkeypatch.setattr(module, "load", lambda *_: SimpleNamespace(store=images))
+
+    def begin(*more: str):
+        monkeypatch.setattr(sys, "argv", ["peers.py", *TINY, "--out", str(out), *more])
+        module.main()
+
+    return module, begin
+
+
+def test_a_missing_package_is_told_before_any_work(begun, monkeypatch):
+    module, begin = begun
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match="method 'torch-pruning magnitude, local, one shot' given"):
+        begin()
+
+
+def test_no_process_is_left_behind(begun, monkeypatch):
+    module, begin = begun
+    ended = []
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    other = SimpleNamespace(terminate=lambda: ended.append(True))
+    monkeypatch.setattr(module.subprocess, "Popen", lambda *_: other)
+    monkeypatch.setattr(module, "run_all", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        begin("--methods", "descent", "--processes", "3")
+    assert len(ended) == 2
 
 
 def test_trained_latency_refuses_points_of_other_epochs(tmp_path, point, monkeypatch):
