@@ -149,7 +149,7 @@ def timed(settings: NetworkSettings, candidates: list[Candidate], seconds: float
 def table(rows: list[Row]) -> str:
     """All rows as Markdown."""
     lines = [
-        "| network | px | cost | budget | MACs share | ms | times faster | ms by the table |",
+        "| network | px | cost | budget | MACs share | ms | times faster | ms by the table |", "|" + "---|" * 8,
     ]  # fmt: skip
     lines += [
         f"| {r['network']} | {r['size']} | {r['way']} | {r['budget']:.0%} | {r['macs_ratio']:.1%} | {r['ms']:.2f} | "

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,7 @@ TIMM = (
     "mobilenetv4_conv_small", "regnetz_b16", "repvgg_a0", "res2net50_26w_4s", "resnest14d", "seresnet18", "tinynet_e",
 )  # fmt: skip
 BUDGETS = (0.5, 0.2)
+DIFFERENCES = ("difference", "onnx_difference", "reload_difference")
 _CHANNEL_RATIOS = {0.5: 0.3, 0.2: 0.55}  # MACs fall about as the square of the widths
 
 
@@ -236,7 +238,7 @@ def passes(row: dict[str, Any]) -> bool:
     return bool(row["cuts"]) and all(
         cut["macs_exact"]
         and cut["tight"]
-        and max(cut["difference"], cut["onnx_difference"], cut["reload_difference"]) <= 1e-4
+        and all(cut[key] <= 1e-4 for key in DIFFERENCES)  # each, since `max` may pass over what is no number
         for cut in row["cuts"]
     )
 
@@ -248,12 +250,17 @@ def line(row: dict[str, Any]) -> str:
     if row["error"]:
         return f"| {name} | no: {row['error']} | | | | | | | {peer} |"
     cuts = row["cuts"]
-    worst = {key: max(cut[key] for cut in cuts) for key in ("difference", "onnx_difference", "reload_difference")}
+    worst = {key: max((cut[key] for cut in cuts), key=_or_worst) for key in DIFFERENCES}
     shares = " / ".join(f"{cut['macs_ratio']:.1%}" for cut in cuts)
     return (
         f"| {name} | {'yes' if passes(row) else 'NO'} | {row['groups']} | {row['channels']} | {1 - row['least']:.1%} | "
         f"{shares} | {worst['difference']:.0e} | {worst['onnx_difference']:.0e} | {peer.replace('|', '/')} |"
     )
+
+
+def _or_worst(value: float) -> float:
+    """What is no number is worse than any."""
+    return math.inf if math.isnan(value) else value
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -105,6 +105,8 @@ def _worth_telling(line: str) -> bool:
 
 def table(out: Path) -> None:
     """Print what is there, the last of each case."""
+    if not (out / "rows.jsonl").exists():
+        sys.exit(f"error: no row in {out}; run without --table first")
     rows = {row["case"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
     head = (
         "killed", "epochs redone", "longest silence of a trial, s", "rows lost", "rows doubled",
@@ -131,6 +133,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/reliability"))
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     options = parser.parse_args()
+    wrong = [name for name in options.cases.split(",") if name not in CASES]
+    if wrong:  # before minutes of beginning
+        sys.exit(f"error: case '{wrong[0]}' given; expected of {', '.join(CASES)}")
     if not options.table:
         why_not = missing() or ("" if postgres_programs() else "PostgreSQL is not installed")
         if why_not:

@@ -18,7 +18,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from nasprune.answers import obtain_answers
 from nasprune.compute import choose_compute
 from nasprune.data import load
 from nasprune.dense import obtain_dense
+from nasprune.provenance import commit
 from sweep.cluster.ray_cluster import prepare_environment
 from sweep.settings import StudySettings
 
@@ -247,14 +247,10 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
 
 
-def commit() -> str:
-    """The code's version."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip()
-
-
 def show(out: Path) -> None:
     """Print the table of a folder's rows."""
+    if not (out / "rows.jsonl").exists():
+        sys.exit(f"error: no row in {out}; run without --table first")
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     about = next(row for row in rows if row["kind"] == "study")
     samples = [row for row in rows if row["kind"] == "sample"]

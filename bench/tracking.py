@@ -53,6 +53,9 @@ def main() -> None:
     parser.add_argument("--drive", help=argparse.SUPPRESS)  # one study, in a process of its own
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    wrong = [name for name in options.cases.split(",") if name not in cases]
+    if wrong:
+        sys.exit(f"error: case '{wrong[0]}' given; expected of {', '.join(cases)}")
     if options.drive == "study":
         drive_study(options)
     elif options.drive:
