@@ -11,6 +11,7 @@ from torch import nn
 
 from nasprune.chance import HostChance
 from nasprune.instead import backward
+from nasprune.keeping import HostKeeping
 from nasprune.strided import right_gradients
 
 if TYPE_CHECKING:
@@ -42,25 +43,25 @@ class Step:
 
     A GPU computes a small network faster than a processor can tell it to, kernel by kernel. There the step is
     recorded as a CUDA graph for every shape of its inputs, once it has run a few times, and launched whole from then
-    on: the same kernels in the same order. What `forward` does in Python happens while recording alone; a network
-    whose code waits for a value on the GPU, or draws chance on the processor, cannot be recorded, and goes on kernel by
-    kernel.
+    on: the same kernels in the same order. What the network does in Python happens while recording alone; one whose
+    code waits for a value on the GPU, draws chance on the processor, or counts its passes there cannot be recorded, and
+    goes on kernel by kernel.
 
     Args:
-        forward: Logits (B, classes) of images (B, bands, H, W). The network's parameters and buffers keep their memory
-            as long as the step is used.
+        network: Makes logits (B, classes) of images (B, bands, H, W). Nobody else moves its parameters and buffers in
+            memory as long as the step is used.
         loss: 0-d from logits (B, classes), labels (B,) and the teacher's logits (B, classes) or None.
         optimizer: SGD over the weights, from `training.sgd`.
         clip: Largest norm of all weights' gradients together.
         compute: Device and precision.
         graphs: Whether steps are recorded where that is possible.
-        under: Where steps are given a mask (C,), the context in which `forward` runs under it, over both passes: the
-            backward pass of a network with gradient checkpointing runs parts of `forward` again.
+        under: Where steps are given a mask (C,), the context in which the network runs under it, over both passes: the
+            backward pass of one with gradient checkpointing runs parts of the other again.
     """
 
     def __init__(
         self,
-        forward: Callable[[torch.Tensor], torch.Tensor],
+        network: nn.Module,
         loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor],
         optimizer: torch.optim.SGD,
         *,
@@ -69,7 +70,7 @@ class Step:
         graphs: bool = True,
         under: Callable[[torch.Tensor], AbstractContextManager[object]] | None = None,
     ) -> None:
-        self._forward, self._loss, self._optimizer, self._clip, self._compute = forward, loss, optimizer, clip, compute
+        self._network, self._loss, self._optimizer, self._clip, self._compute = network, loss, optimizer, clip, compute
         self._under = under
         self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         self._right = right_gradients(self._weights)
@@ -136,7 +137,7 @@ class Step:
         self._optimizer.zero_grad(set_to_none=True)
         with self._right, self._masked(mask):
             with self._compute.autocast():
-                logits = self._forward(images)
+                logits = self._network(images)
             loss = self._loss(logits, labels, taught)
             backward(loss)
         nn.utils.clip_grad_norm_(self._weights, self._clip)
@@ -152,14 +153,16 @@ class Step:
     def _watched(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]) -> Stepped:
         """An ordinary step that finds out whether it can be recorded: trying would leave dropout broken where not."""
         before = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as told, HostChance() as chance:
+        chance, keeping = HostChance(), HostKeeping(self._network)
+        with warnings.catch_warnings(record=True) as told, chance, keeping:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 stepped = self._ordinary(*given)
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-        if chance.drawn or any("called a synchronizing CUDA operation" in str(each.message) for each in told):
+        waited = any("called a synchronizing CUDA operation" in str(each.message) for each in told)
+        if waited or chance.drawn or keeping.changed:
             self._record_no_more()
         return stepped
 

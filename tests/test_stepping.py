@@ -30,13 +30,15 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are rec
 class Net(nn.Module):
     """With what a recording has to get right: batch norm's statistics and chance."""
 
-    def __init__(self, *, waits: bool = False, draws: bool = False) -> None:
+    def __init__(self, *, waits: bool = False, draws: bool = False, keeps: str | None = None) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 8, 3)
         self.norm = nn.BatchNorm2d(8)
         self.head = nn.Linear(8, 4)
-        self.waits, self.draws = waits, draws
+        self.waits, self.draws, self.keeps = waits, draws, keeps
         self.mask: torch.Tensor | None = None
+        self.calls, self.seen = 0, [0]
+        self.register_buffer("mean", torch.zeros(8))
 
     @contextmanager
     def under(self, mask: torch.Tensor) -> Iterator[None]:
@@ -48,9 +50,34 @@ class Net(nn.Module):
         features = F.dropout(torch.relu(self.norm(self.first(images))).mean((2, 3)), 0.2, self.training)
         if self.waits and float(features.detach().sum()) < 0:
             raise AssertionError("a sum of what is at least 0")
+        if self.keeps is not None:
+            KEEPING[self.keeps](self, features.detach())
         if self.draws and random.random() < 0.5:
             features = features * 2
         return self.head(features if self.mask is None else features * self.mask)
+
+
+def counted(net, _):
+    net.calls += 1
+
+
+def counted_in_a_list(net, _):
+    net.seen[0] += 1
+
+
+def replaced(net, features):
+    net.mean = 0.9 * net.mean + 0.1 * features.mean(0)
+
+
+def moved(net, _):
+    net.head.weight.data = torch.renorm(net.head.weight.data, 2, 0, 1.0)
+
+
+def changed_in_place(net, features):
+    net.mean.lerp_(features.mean(0), 0.1)
+
+
+KEEPING = {way.__name__: way for way in (counted, counted_in_a_list, replaced, moved, changed_in_place)}
 
 
 def cross_entropy(logits, labels, taught):
@@ -62,6 +89,7 @@ def trained(
     *,
     waits: bool = False,
     draws: bool = False,
+    keeps: str | None = None,
     masked: bool = False,
     taught: bool = False,
     **given: bool,
@@ -69,7 +97,7 @@ def trained(
     """Losses, the masks' gradients and the state after two epochs of six batches, the last of each a short one."""
     torch.manual_seed(0)
     random.seed(0)
-    network = compute.place(Net(waits=waits, draws=draws)).train()
+    network = compute.place(Net(waits=waits, draws=draws, keeps=keeps)).train()
     optimizer = sgd(network, SETTINGS)
     step = Step(network, cross_entropy, optimizer, clip=1.0, compute=compute, under=network.under, **given)
     chance = torch.Generator().manual_seed(1)
@@ -207,6 +235,20 @@ def steps(network, *counts):
 def test_a_step_that_draws_on_the_processor_is_not_recorded(recorded, draws):
     steps(Net(draws=draws).eval(), 4)
     assert len(recorded) == (0 if draws else 1)
+
+
+@pytest.mark.parametrize("keeps", KEEPING)
+def test_a_step_whose_network_keeps_something_by_code_is_not_recorded(recorded, keeps):
+    """Or all launches would take the same count, and a buffer that has left its place would be read there for ever."""
+    steps(Net(keeps=keeps).eval(), 4)
+    assert len(recorded) == (keeps == "changed_in_place")
+
+
+@on_gpu
+@pytest.mark.parametrize("keeps", KEEPING)
+def test_a_network_that_keeps_something_by_code_keeps_it_at_every_step(keeps):
+    compute = choose_compute("cuda")
+    assert same(trained(compute, keeps=keeps), trained(compute, keeps=keeps, graphs=False))
 
 
 def test_nothing_of_a_failed_recording_is_left_when_its_step_is_taken(recorded, monkeypatch):
