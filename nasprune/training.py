@@ -128,7 +128,11 @@ def sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
     device = next(network.parameters()).device
     rate = torch.tensor(settings.learning_rate, device=device) if device.type == "cuda" else settings.learning_rate
     momentum = settings.momentum
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+    if momentum:
+        for p in trained:  # the fused kernels refuse weights that begin later than others, as those of a layer left out
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
 
 
 def fit(
@@ -231,7 +235,7 @@ def confusion(network: nn.Module, batches: EpochBatches) -> Counts:
     network.eval()
     classes = 0
     pairs = []  # summed up at the end, since a count of them would wait for the device
-    with torch.inference_mode():
+    with torch.no_grad():  # what code keeps of a pass in inference mode could not be trained with
         for images, labels in batches.epoch(0):
             logits = network(images)
             classes = logits.shape[1]
