@@ -88,12 +88,13 @@ def _fault(networks: Iterable[nn.Module], coupling: Coupling, kept: torch.Tensor
     """Why this cut is wrong in one of them; None where it is exact, and the smaller network runs in training, too."""
     for network in networks:
         with torch.no_grad():
-            masked = MaskedNetwork(network, coupling)(images, kept.float())
             try:
                 derived = derive(network, coupling, kept)
                 logits = derived(images)
             except Exception:  # whatever the network's own code raises; the dense one has run
                 return _HELD
+            # Masked last, from what the cut one began with: a pass may change a network's buffers.
+            masked = MaskedNetwork(network, coupling)(images, kept.float())
             if not (logits.shape == masked.shape and (logits - masked).abs().max() <= _TOLERANCE * masked.abs().max()):
                 return _HELD
             try:

@@ -168,3 +168,63 @@ class Normed(nn.Module):
 def test_a_layer_whose_weights_are_worked_out_stays_and_others_do_not(norm):
     sizes = {"first": 8, "block.after": 8}
     every_cut_is_exact(Normed(norm), **sizes)
+
+
+class Fourier(nn.Module):
+    """Weighs the frequencies of maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, SIDE, SIDE // 2 + 1, 2))
+
+    def forward(self, x):
+        return torch.fft.irfft2(torch.fft.rfft2(x) * torch.view_as_complex(self.weight), s=x.shape[-2:])
+
+
+class Rows(nn.Module):
+    """Reads what each row holds, row after row."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x):
+        rows, _ = self.lstm(x.mean(3).transpose(1, 2))
+        return x + rows.transpose(1, 2)[..., None]
+
+
+@pytest.mark.parametrize("block", [Fourier(), Rows()])
+def test_what_reads_across_channels_stays_and_other_layers_do_not(block):
+    network = Around(nn.Sequential(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1), block))
+    example = torch.zeros(2, 3, SIDE, SIDE)
+    coupling = proven(network, find_coupling(network, example), example)
+    assert {group.name: group.size for group in coupling.groups} == {"first": 8, "block.0": 4, "second": 6}
+    assert "block.1" in coupling.whole
+
+
+def brighter_at_a_rim(x):
+    x[:, :, 0].mul_(0.5)
+    x[..., -1] += 1
+    return x
+
+
+def test_what_is_written_into_a_view_leaves_channels_free():
+    every_cut_is_exact(Doing(brighter_at_a_rim), first=8)
+
+
+class Following(nn.Module):
+    """Subtracts a mean that follows what it sees, in evaluation too."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x):
+        self.mean.lerp_(x.detach().mean((0, 2, 3)), 0.1)
+        return (x - self.mean[:, None, None]).relu()
+
+
+def test_a_buffer_that_every_pass_changes_makes_no_cut_wrong():
+    network, example = Around(Following()), torch.zeros(2, 3, SIDE, SIDE)
+    coupling = proven(network, find_coupling(network, example), example)
+    assert {group.name for group in coupling.groups} == {"first", "second"}

@@ -8,6 +8,7 @@ ENTRYWISE = frozenset({
     "rsqrt", "square", "exp", "expm1", "log", "log1p", "abs", "neg", "sign", "reciprocal", "erf", "sin", "cos", "floor",
     "round", "dropout", "feature_dropout", "alpha_dropout", "clone", "contiguous", "detach", "alias", "to", "_to_copy",
     "type_as", "bernoulli", "nan_to_num", "lift_fresh_copy", "eq", "ne", "lt", "le", "gt", "ge", "logical_not",
+    "copy",
 })  # fmt: skip
 OVER_POSITIONS = frozenset({
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
@@ -31,7 +32,10 @@ ALONG_AN_AXIS = frozenset({"softmax", "_softmax", "log_softmax", "normalize", "g
 STAY = frozenset({
     "matmul", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention", "addmm", "index", "gather", "topk",
     "cumsum", "sort", "local_response_norm", "unfold", "im2col", "col2im", "fold", "embedding", "rms_norm", "bilinear",
-    "linalg_norm", "cdist", "outer", "masked_fill", "mv", "dot", "vdot", "_weight_norm",
+    "linalg_norm", "cdist", "outer", "masked_fill", "mv", "dot", "vdot", "_weight_norm", "lstm", "gru", "rnn_tanh",
+    "rnn_relu", "index_put", "index_select", "view_as_complex", "view_as_real", "complex", "polar", "fft_fft",
+    "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2", "fft_fftn", "fft_ifftn",
+    "fft_rfftn", "fft_irfftn", "fft_fftshift", "fft_ifftshift",
 })  # fmt: skip
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "conv_transpose2d", "convolution"})
 MAKE = frozenset({"zeros", "ones", "full", "arange", "empty", "linspace", "rand", "randn", "new_zeros", "new_ones",
