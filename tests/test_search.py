@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+from contextlib import nullcontext
 from typing import cast
 
 import pytest
@@ -22,7 +24,8 @@ from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings, search
 from nasprune.stepping import Step
 from nasprune.training import one_cycle
-from tests.waiting import Waits, without_values
+from tests.test_training import Given
+from tests.waiting import Crossings, Waits, without_values
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
 USELESS = [1, 4, 5, 10]
@@ -206,6 +209,48 @@ def test_a_search_waits_once_an_epoch(network, lessons, learn):
         return counted.count
 
     assert waits(3) - waits(2) == 1
+
+
+class Elsewhere(Compute):
+    """A device without values, and without a format of its own."""
+
+    def autocast(self):
+        return nullcontext()
+
+
+class Normed(Net):
+    """With statistics, chance and a layer norm, which masks weigh."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rows = nn.BatchNorm2d(12), nn.LayerNorm(8)
+
+    def forward(self, images):
+        x = torch.relu(self.second(nn.functional.dropout(self.norm(self.first(images)), 0.1, self.training)))
+        return self.head(self.rows(x.mean((2, 3))))
+
+
+@pytest.mark.parametrize("learn", ["saliency", "gradient", "frozen"])
+def test_no_step_of_a_search_brings_anything_from_the_processor(learn, monkeypatch):
+    """A recorded step would have it from the place where it lay, and others wait for it to come."""
+    optimizers = importlib.import_module("torch.optim.optimizer")
+    monkeypatch.setattr(optimizers, "_get_fused_kernels_supported_devices", lambda: ["meta"])
+    compute, net = Elsewhere(device=torch.device("meta"), bfloat16=False), Normed()
+    coupling, settings = find_coupling(net, torch.zeros(1, 3, 8, 8)), SearchSettings(epochs=1, learn=learn)
+
+    def crossings(batches: int) -> int:
+        given = Given(*[(torch.empty(4, 3, 8, 8, device="meta"), torch.empty(4, device="meta").long())] * batches)
+        lessons, blocks = AskedLessons(cast("Batches", given), compute, net), torch.tensor([2, 4], device="meta")
+        cost = macs_cost(coupling).to(compute.device)
+        with Crossings() as counted:
+            search(
+                copy.deepcopy(net), coupling, cost, lessons, 0.7, settings, compute,
+                seed=1, session=Session(), blocks=blocks,
+            )  # fmt: skip
+        return counted.count
+
+    net.to("meta")
+    assert 1 <= crossings(1) == crossings(2)
 
 
 @pytest.mark.parametrize(
