@@ -108,7 +108,7 @@ class _Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if getattr(namespace, self.dest) is not None:
-            parser.error(f"{option_string} given twice; expected it once, a list with commas in it")
+            parser.error(f"{option_string} given twice; expected it once: a list is one value with commas in it")
         setattr(namespace, self.dest, values)
 
 

@@ -11,7 +11,7 @@ from nasprune.compute import choose_compute
 from nasprune.latency import read_table
 from nasprune.provenance import provenance
 from nasprune.scene_descent import descent_from
-from sweep.cluster.preflight import check_this_node
+from sweep.cluster.preflight import NodeError, check_this_node
 from sweep.storage.ground import ANSWERS, DENSE, Ground
 from sweep.storage.images import node_images
 
@@ -43,15 +43,19 @@ def start(settings: StudySettings, ground: Ground, how: DescentSettings) -> Star
     """Bring what all trials share to this node, and begin a descent from it.
 
     Raises:
-        NodeError: if this node, which may have joined late, runs other code than the driver.
+        NodeError: if this node, which may have joined late, runs other code than the driver, or lacks the storage.
         DataError: if the images are not in the storage.
-        ArtifactError: if the dense network or its answers are not.
+        ArtifactError: if the answers are not.
     """
     check_this_node(ground.versions, settings.network)
+    storage, answers = settings.place(), f"{ANSWERS}/{ground.answers}"
+    if not storage.fetch_folder(f"{DENSE}/{ground.dense}"):
+        raise NodeError(
+            f"storage {storage} given, which there has no dense network, though the driver sees one; expected the same "
+            "folder, mounted on all nodes, or a bucket"
+        )
     compute = choose_compute(settings.device, threads=settings.cpus_per_trial)
     data = node_images(settings, ground.images)
-    storage, answers = settings.place(), f"{ANSWERS}/{ground.answers}"
-    storage.fetch_folder(f"{DENSE}/{ground.dense}")
     storage.fetch_file(answers)
     dense = read_artifact(storage.root / DENSE / ground.dense)
     origin = provenance(

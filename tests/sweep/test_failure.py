@@ -11,7 +11,12 @@ from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryE
 from ray.tune.experiment import Trial
 
 from nasprune.errors import DataError
+from sweep.cluster.preflight import NodeError
 from sweep.failure import OUT_OF_MEMORY, Failure, every_death_counted, last_failure
+from sweep.settings import StudySettings
+from sweep.start import start
+from sweep.storage.ground import Ground, Packed
+from sweep.trial import of_the_node
 
 
 @pytest.fixture
@@ -94,3 +99,14 @@ def test_tune_is_left_as_it_was(told):
         pass
     with pytest.raises(RuntimeError):
         told(OutOfMemoryError("low on memory"))
+
+
+def test_a_node_that_lacks_the_storage_is_at_fault_and_not_each_trial_there(tmp_path, monkeypatch):
+    """One that joined late was not looked at before, and would fail all trials, one after the other."""
+    monkeypatch.setattr("sweep.start.check_this_node", lambda *_: None)
+    monkeypatch.setattr("sweep.storage.images._several_hosts", lambda: False)
+    settings = StudySettings(storage=str(tmp_path))
+    ground = Ground(dense="d", answers="a", images=Packed(name="p", data_hash="h"), versions={})
+    with pytest.raises(NodeError, match=f"storage {tmp_path} given, which there has no dense network") as told:
+        start(settings, ground, settings.descent_settings({}))
+    assert of_the_node(told.value)
