@@ -151,6 +151,7 @@ class OptunaSearcher(Searcher):
         self._keeping_errors = keeping_errors
         self._max_concurrent: int | None = None
         self._known: set[str] = set()
+        """Tune's ids of the trials that this session has given."""
         self._asked: dict[str, optuna.Trial] = {}
         self._reported: set[tuple[str, int]] = set()
         self._reconciled = False
@@ -160,16 +161,8 @@ class OptunaSearcher(Searcher):
         self._storage: WrittenThrough | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its searchers; the open study stays behind."""
-        closed: dict[str, Any] = {
-            "_study": None,
-            "_storage": None,
-            "_asked": {},
-            "_reconciled": False,
-            "_changed": _nothing,
-            "_keeping_errors": nullcontext,
-        }
-        return {**self.__dict__, **closed}
+        """Nothing: Ray pickles its searchers to restore them, but every session here is a new run with its own."""
+        return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray omits FINISHED
         """The settings for Tune's trial `trial_id`; FINISHED after the last slot; None while enough run."""
@@ -177,7 +170,7 @@ class OptunaSearcher(Searcher):
             return self._suggestion(trial_id)
 
     def _suggestion(self, trial_id: str) -> dict[str, Any] | str | None:
-        self.reconcile(self._known)
+        self.reconcile()
         study = self._open()
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         forgotten = self._forgotten(running)
@@ -232,26 +225,17 @@ class OptunaSearcher(Searcher):
         elif not any(t.user_attrs.get(_TUNE_ID) == trial_id for t in study.get_trials(deepcopy=False)):
             _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
 
-    def reconcile(self, known: Iterable[str]) -> None:
-        """Finds what Tune has forgotten, and gives again what failed; only a process's first call acts.
-
-        `suggest` calls this with what Ray's last snapshot of this searcher knew. That snapshot and Tune's
-        own list of trials are two files, so a driver that can should call it before, with the true list:
-        in `on_step_begin` of a `ray.tune.Callback`, with the trial ids of its first step.
-
-        Args:
-            known: Tune's ids of all trials it holds.
-        """
+    def reconcile(self) -> None:
+        """Gives again what failed in another session; only a process's first call acts."""
         if self._reconciled:
             return
-        study, known = self._open(), set(known)
+        study = self._open()
         history = study.get_trials(deepcopy=False)
         newest = {_slot(trial): trial.number for trial in history}
         self._slots = len(newest)
         for trial in history:
             if trial.state is TrialState.FAIL and newest[_slot(trial)] == trial.number:
                 study.enqueue_trial(trial.params, user_attrs={_SLOT: _slot(trial)})
-        self._known = known
         self._reconciled = True
 
     def remaining(self) -> int:
@@ -277,13 +261,7 @@ class OptunaSearcher(Searcher):
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Writes what the storage does not hold: which trials Tune knew at this time. JSON, no pickle."""
-        Path(checkpoint_path).write_text(json.dumps({"known": sorted(self._known)}), encoding="utf-8")
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Reads what `save` wrote; the next suggestion starts by looking for forgotten trials."""
-        self._known = set(json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))["known"])
-        self._reconciled = False
+        """Writes nothing: the database holds it all."""
 
     def close(self) -> None:
         """Closes the database; the next use opens it again."""

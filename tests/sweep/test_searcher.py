@@ -1,6 +1,5 @@
 """The searcher's laws: slots, seeds, and what a kill may cost."""
 
-import json
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -215,21 +214,17 @@ def test_forgotten_trials_are_given_again_with_the_same_settings(make: Make, tmp
     searcher = make(trials=5)
     given = {name: searcher.suggest(name) for name in ("a", "b", "c")}
     searcher.on_trial_complete("a", GOOD)
-    snapshot = tmp_path / "state"
     after = make(trials=5)
-    # Tune's last snapshot held a and b, not c.
-    snapshot.write_text(json.dumps({"known": ["a", "b"]}))
-    after.restore(str(snapshot))
-    assert after.suggest("c2") == given["c"]
+    assert [after.suggest(name) for name in ("b2", "c2")] == [given["b"], given["c"]]
     assert states(tmp_path) == ["COMPLETE", "RUNNING", "RUNNING"]  # one record a trial, whatever was killed
-    after.on_trial_complete("b", GOOD)
+    after.on_trial_complete("b2", GOOD)
     after.on_trial_complete("c2", GOOD)
     assert [after.suggest(name)["trial"] for name in ("d", "e")] == ["t003", "t004"]
     assert after.suggest("f") == Searcher.FINISHED
     assert len({trial.user_attrs["slot"] for trial in stored(tmp_path)}) == 5
 
 
-def test_without_a_snapshot_every_running_trial_is_forgotten(make: Make, tmp_path: Path):
+def test_every_running_trial_of_another_session_is_forgotten(make: Make, tmp_path: Path):
     searcher = make(trials=3)
     given = [searcher.suggest(name) for name in ("a", "b")]
     after = make(trials=3)
@@ -237,16 +232,6 @@ def test_without_a_snapshot_every_running_trial_is_forgotten(make: Make, tmp_pat
     assert again[:2] == given
     assert again[2]["trial"] == "t002"
     assert after.suggest("f") == Searcher.FINISHED
-
-
-def test_tunes_own_list_overrules_the_snapshot(make: Make, tmp_path: Path):
-    searcher = make(trials=3)
-    searcher.suggest("a")
-    searcher.suggest("b")
-    after = make(trials=3)
-    after.reconcile(["a", "b"])
-    assert after.suggest("c")["trial"] == "t002"
-    assert states(tmp_path) == ["RUNNING", "RUNNING", "RUNNING"]
 
 
 def test_a_kill_inside_a_suggestion_costs_no_slot(make: Make, tmp_path: Path, monkeypatch):
@@ -289,15 +274,14 @@ def test_every_change_is_told_before_anything_follows_from_it(make: Make, tmp_pa
     assert seen == [["RUNNING"], ["RUNNING", "RUNNING"], ["COMPLETE", "RUNNING"]]
 
 
-def test_state_survives_rays_own_save_and_pickle(make: Make, tmp_path: Path):
+def test_ray_may_save_and_pickle_it_and_nothing_is_left(make: Make, tmp_path: Path, caplog):
     searcher = make(trials=3)
     searcher.suggest("a")
-    searcher.save_to_dir(str(tmp_path), session_str="x")
-    copy = pickle.loads(pickle.dumps(searcher))
-    copy.restore_from_dir(str(tmp_path))
-    assert copy.suggest("b")["trial"] == "t001"
-    assert states(tmp_path) == ["RUNNING", "RUNNING"]
-    copy.close()
+    (tmp_path / "ray").mkdir()
+    searcher.save_to_dir(str(tmp_path / "ray"), session_str="x")
+    assert not list((tmp_path / "ray").iterdir())
+    assert not caplog.text
+    assert pickle.loads(pickle.dumps(searcher)).__dict__ == {}
 
 
 def test_concurrency_is_counted_in_the_storage(make: Make):
@@ -383,11 +367,11 @@ def test_what_failed_is_given_again_by_the_next_session_until_it_ends(make: Make
     given = searcher.suggest("a")
     searcher.on_trial_complete("a", None, error=True)
     searcher = descending(make, trials=2)
-    searcher.reconcile(())
+    searcher.reconcile()
     assert searcher.remaining() == 2
     assert searcher.suggest("b") == given
     searcher.on_trial_complete("b", DESCENDED)
     searcher = descending(make, trials=2)
-    searcher.reconcile(())
+    searcher.reconcile()
     assert searcher.remaining() == 1
     assert searcher.suggest("c")["trial"] == "t001"
