@@ -75,7 +75,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
         description="Search, prune and tune a scene classifier over budgets; leave a front.",
         allow_abbrev=False,
     )
-    parser.add_argument("--settings", action=_Once, type=Path, metavar="FILE.toml", help="the same settings, as a file")
+    parser.add_argument("--settings", type=Path, metavar="FILE.toml", help="the same settings, as a file")
     for setting in fields():
         default, kind = setting.default, str(setting.type)
         word = "N" if kind.startswith("int") else "X" if kind.startswith("float") else None
@@ -86,7 +86,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
             text += f"; the variable {variable} gives it too"
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
-            action=_Once,
+            action=_Once if kind.startswith("tuple[str") else "store",
             metavar=word or setting.name.split("_")[-1].upper(),
             help=(text if shown in (None, "") else f"{text} (default: {shown})").replace("%", "%%"),
         )
@@ -98,7 +98,7 @@ def parse_settings(arguments: Sequence[str]) -> StudySettings:
 
 
 class _Once(argparse.Action):
-    """A flag that may be given once: argparse would forget all but the last, which a list's user does not expect."""
+    """A flag of KEY=VALUE pairs: of two, one would expect both to count, and argparse forgets the first."""
 
     def __call__(
         self,
@@ -108,7 +108,7 @@ class _Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if getattr(namespace, self.dest) is not None:
-            parser.error(f"{option_string} given twice; expected it once: a list is one value with commas in it")
+            parser.error(f"{option_string} given twice; expected it once, with commas between its settings")
         setattr(namespace, self.dest, values)
 
 

@@ -247,7 +247,7 @@ def test_a_value_of_another_kind_in_a_settings_file_is_told(tmp_path, line, expe
     ("flags", "expected"),
     [
         (["--search", "learn=gradient", "--search", "ramp=0.5"], "--search given twice; expected it once"),
-        (["--trials", "3", "--trials=5"], "--trials given twice"),
+        (["--augmentation", "flips=no", "--augmentation=shift=0"], "--augmentation given twice"),
         (["--storage", ""], "storage '' given; expected a folder or an address"),
         (["--storage=~/runs"], "storage '~/runs' given; expected a folder by its own name"),
         (["--dataset", "folder", "--data", ""], "data '' given; expected a path"),
@@ -261,6 +261,10 @@ def test_a_value_of_another_kind_in_a_settings_file_is_told(tmp_path, line, expe
 def test_what_would_be_forgotten_or_do_harm_later_is_refused_at_once(flags, expected):
     with pytest.raises(SettingsError, match=expected):
         parse_settings(flags)
+
+
+def test_of_other_flags_the_last_one_counts():
+    assert parse_settings(["--trials", "3", "--budgets", "0.5", "--budgets", "0.2", "--trials=5"]).trials == 5
 
 
 def test_a_settings_file_is_utf_8_wherever_it_was_written(tmp_path, monkeypatch):
