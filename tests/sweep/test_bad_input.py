@@ -64,7 +64,7 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--budgets", "2"), "budgets '2' given"),
         (("--budgets", "0.5,half"), "expected comma-separated numbers"),
         (("--weights", "imagenet"), "weights 'imagenet' given for resnet10; expected scratch"),
-        (("--seed", "4294967296"), "seed 4294967296 given; expected at most 4294967295"),
+        (("--seed", "4294967296"), "seed 4294967296 given; expected 0 to 4294967295"),
         (("--device", "cuda", "--gpus-per-trial", "0"), "device cuda with gpus-per-trial 0 given"),
         (("--device", "cpu", "--gpus-per-trial", "0.5"), "device cpu with gpus-per-trial 0.5 given"),
         (("--storage", "s3://bucket/x?client_secret=hush"), "s3://bucket/x?client_secret=...' given with a password"),
