@@ -26,6 +26,7 @@ _PAGE = """<!DOCTYPE html>
 <style>
 body {{ margin: 0 auto; max-width: 1280px; padding: 28px 24px 48px; background: #fff; color: #1b1f24;
   font: 15px/1.5 {font}; }}
+h1, p {{ overflow-wrap: anywhere; }}
 h1 {{ font-size: 22px; margin: 0; }}
 h2 {{ font-size: 18px; margin: 36px 0 0; }}
 p {{ margin: 8px 0; color: #5b6470; }}
@@ -53,6 +54,12 @@ nav button[aria-pressed=true] {{ color: #1b1f24; border-color: #1b1f24; }}
   body {{ padding: 16px 12px 32px; }}
   tr > :first-child {{ max-width: 40vw; }}
   .figure {{ height: 600px; }}
+}}
+@media print {{
+  body {{ padding: 0; }}
+  .wide {{ overflow: visible; }}
+  table {{ font-size: 10px; }}
+  table td, table th {{ padding: 3px; }}
 }}
 .dot {{ display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 8px; }}
 </style>
@@ -103,6 +110,10 @@ for (const button of document.querySelectorAll("button.command")) button.onclick
   navigator.clipboard?.writeText(code.textContent).catch(() => {});
 };
 show(document.querySelector(".chart"));
+// Paper is narrower than most windows, and a chart keeps its width.
+const widen = (size) => Plotly.relayout(document.querySelector(".chart:not([hidden]) .figure"), size);
+addEventListener("beforeprint", () => widen({width: 690}));
+addEventListener("afterprint", () => widen({width: null, autosize: true}));
 """
 
 

@@ -64,7 +64,7 @@ def page(front: Mapping[str, Any]) -> str:
             )
             for view in views
         ],
-        head=[*_HEAD, *heads, "promote"],
+        head=[_HEAD[0], "promote", *_HEAD[1:], *heads],
         rows=_rows(front, views, heads),
         note=_NOTE + views[0].note + (_board_note(views) if heads else ""),
         more=class_section(views[0]),
@@ -158,7 +158,8 @@ def _hover(view: View, index: int, on_front: bool) -> str:
 def _rows(front: Mapping[str, Any], views: Sequence[View], heads: Sequence[str]) -> list[str]:
     """Return the rows of the table: dense, then what is on the front of any chart, from dear to cheap."""
     everywhere, view = [view.axis.key for view in views], views[0]
-    rows = [row([*_cells("dense", "", 1.0, view.dense, heads), ""], everywhere, first=MACS.key)]
+    dense, *cells = _cells("dense", "", 1.0, view.dense, heads)
+    rows = [row([dense, "", *cells], everywhere, first=MACS.key)]
     fronts = {each.axis.key: {each.points[index]["point"] for index in each.front} for each in views}
     for point in sorted(view.points, key=lambda point: float(point["macs_ratio"]), reverse=True):
         charts = [key for key, best in fronts.items() if point["point"] in best]
@@ -166,9 +167,10 @@ def _rows(front: Mapping[str, Any], views: Sequence[View], heads: Sequence[str])
             continue
         budget = float(point["budget"])
         name = named(str(point["point"]), view.colour(budget))
-        cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, heads)
-        rows.append(row([*cells, command_button()], charts, first=MACS.key))
-        rows.append(command_row(_promote(front, str(point["point"])), columns=len(cells) + 1))
+        name, *cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, heads)
+        # Beside the name: at the end it is out of sight wherever a table is wider than its window, as in MLflow's.
+        rows.append(row([name, command_button(), *cells], charts, first=MACS.key))
+        rows.append(command_row(_promote(front, str(point["point"])), columns=len(cells) + 2))
     return rows
 
 

@@ -67,9 +67,8 @@ def test_long_names_of_classes_are_whole_where_one_points_and_widths_likewise():
 
 @pytest.mark.system
 def test_in_a_narrow_window_nothing_covers_another_thing_or_leaves_the_page(tmp_path):
-    text = page(on_board(FRONTS["many budgets"])).replace(
-        "displaylogo: false", "displayModeBar: true, displaylogo: false"
-    )
+    front = front_of([(b / 20, 0.8 + b / 200, b / 20) for b in range(1, 20)], network="package_of_mine.networks:" * 3)
+    text = page(on_board(front)).replace("displaylogo: false", "displayModeBar: true, displaylogo: false")
     measuring = """<script>
     document.querySelector('nav button[data-axis=int8_bytes]').click();
     const parts = (...names) => names.flatMap(name => [...document.querySelectorAll(".chart:not([hidden]) " + name)])
@@ -77,12 +76,15 @@ def test_in_a_narrow_window_nothing_covers_another_thing_or_leaves_the_page(tmp_
     document.title = JSON.stringify({
       wide: document.documentElement.scrollWidth,
       parts: parts(".legend", ".xtitle", ".ytitle", ".modebar-group", ".annotation", ".ytick", ".xtick"),
+      printed: (dispatchEvent(new Event("beforeprint")),
+        document.querySelector(".chart:not([hidden]) .main-svg").getAttribute("width")),
     });
     </script></body>"""
     seen = in_a_browser(text.replace("</body>", measuring), tmp_path, "--window-size=500,900")
     found = json.loads(re.search("<title>(.*?)</title>", seen)[1])
     assert found["wide"] <= 500
     assert len(found["parts"]) > 15
+    assert found["printed"] == "690", "as wide as a page of paper, whatever the window"
     for left, _, right, _ in found["parts"]:
         assert 0 <= left < right <= 500
     for one, other in itertools.combinations(found["parts"], 2):
