@@ -79,6 +79,7 @@ def report(
         f'    mlflow.set_tracking_uri("{connection.shown}")',
         f'    model = mlflow.pyfunc.load_model("models:/{name}@{alias}")',
         f'    logits = model.predict(images)["logits"]  # float32 (batch, {shape}), {values_taken(record)}',
+        '    classes = model.metadata.metadata["classes"]  # in the order of the logits',
         f'    # or the file itself: mlflow.onnx.load_model("models:/{name}@{alias}")',
         "",
     ]

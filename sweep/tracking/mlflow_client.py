@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 import requests
 import sqlalchemy
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,11 +31,13 @@ _CALL = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     # Lines about runs would stand between those of the sweep's own report.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _CHATTY = (
     "mlflow.store.db.utils",  # tells of every table it makes
     "alembic.runtime.migration",
     "mlflow.utils.environment",  # warns wherever pip is not installed, as under uv
+    "mlflow.store.model_registry.abstract_store",  # tells that it waits for a version that a server has made already
 )
 
 
@@ -141,6 +144,15 @@ class Connection:
                 "files by whole paths, so that they would be written over: give the storage that was copied, or "
                 "another --tracking-uri"
             )
+
+    def fetch(self, location: str, folder: Path) -> Path:
+        """One of the files that the store keeps, brought into a folder of this machine.
+
+        Raises:
+            MlflowException: If it is not there, or cannot be had; so may an OSError say.
+        """
+        with quiet(), _filing():
+            return Path(download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=self.uri))
 
     def refused(self, problem: Exception) -> SettingsError:
         """To be raised unchained: the problem's own text may hold the URI as given, with its password."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from nasprune.errors import ArtifactError, SettingsError
+from nasprune.record import ONNX
 from sweep.tracking.logged_models import DIGEST, digest, find_model
-from sweep.tracking.mlflow_client import quiet
+from sweep.tracking.mlflow_client import quiet, reason, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
@@ -39,18 +42,18 @@ class Promotion:
     previous: str | None
 
 
-def tracked_model(connection: Connection, study: str, record: Mapping[str, Any], onnx: Path) -> LoggedModel:
+def tracked_model(connection: Connection, study: str, record: Mapping[str, Any], path: Path) -> LoggedModel:
     """The logged model of a point.
 
     Args:
         connection: To the store the study was tracked in.
         study: The study's name.
         record: The point's.
-        onnx: The point's ONNX file; must be the one that was logged.
+        path: The point's ONNX file; must be the one that was logged.
 
     Raises:
         SettingsError: If the store does not hold the point whole, its files were moved away, or it is a copy.
-        ArtifactError: If the file is not the one that was logged.
+        ArtifactError: If the file is not the one that was logged, or what the store keeps of it is damaged.
     """
     client, point = connection.client, record["point"]
     try:
@@ -65,12 +68,29 @@ def tracked_model(connection: Connection, study: str, record: Mapping[str, Any],
             "in; give its --tracking-uri, or run the study again to track it"
         )
     connection.check_files(found.artifact_location, model.artifact_location)
-    if model.tags.get(DIGEST) != digest(onnx):
+    if model.tags.get(DIGEST) != digest(path):
         raise ArtifactError(
-            f"{onnx} differs from the model tracked as point {point}; expected the same file; "
+            f"{path} differs from the model tracked as point {point}; expected the same file; "
             "restore the point's folder, or promote another point"
         )
+    _check_kept(connection, model, path)
     return model
+
+
+def _check_kept(connection: Connection, model: LoggedModel, path: Path) -> None:
+    """Refuse a logged model whose file, which is what gets registered, is not the point's any more."""
+    kept = f"{model.artifact_location}/{ONNX}"
+    told = f"{redacted(kept)} is what MLflow keeps of {path}"
+    mend = "put that file in its place, or promote another point"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            same = onnx.load(connection.fetch(kept, Path(folder))) == onnx.load(path)
+    except (MlflowException, OSError) as problem:
+        raise ArtifactError(f"{told}, and cannot be read ({reason(problem)}); {mend}") from None
+    except Exception:  # protobuf's errors have no common type but Exception
+        same = False
+    if not same:
+        raise ArtifactError(f"{told}, but is damaged; expected the same network; {mend}")
 
 
 def register(
@@ -112,11 +132,12 @@ def _version(connection: Connection, model: LoggedModel, name: str, study: str, 
     except MlflowException as problem:
         if problem.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    for known in client.search_model_versions(f"name = '{name}'"):
-        if known.source == model.artifact_location:
-            return str(known.version)
+    made: ModelVersion | None = next(
+        (each for each in client.search_model_versions(f"name = '{name}'") if each.source == model.artifact_location),
+        None,
+    )
     origin = record["provenance"]
-    made: ModelVersion = client.create_model_version(
+    made = made or client.create_model_version(
         name,
         # Not models:/ID, which a local store would look up in the process's global tracking URI.
         source=model.artifact_location,
@@ -133,6 +154,8 @@ def _version(connection: Connection, model: LoggedModel, name: str, study: str, 
     )
     if connection.local:
         # A server does this itself: the pages of logged models show what they are registered as.
-        link = [*json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]")), {"name": name, "version": made.version}]
-        client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
+        links = json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+        link = {"name": name, "version": made.version}
+        if link not in links:
+            client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*links, link])})
     return str(made.version)

@@ -195,7 +195,7 @@ def test_the_printed_lines_load_the_model(run: Promote, storage: Path, study: Pa
             raw = mlflow.onnx.load_model("models:/scenes-resnet10@champion")
     finally:
         mlflow.set_tracking_uri(before)
-    assert scope["logits"].shape == (2, 3)
+    assert (scope["logits"].shape, scope["classes"]) == ((2, 3), ["farm", "port", "road"])
     assert raw.SerializeToString() == (study / "points" / "t000-50pct" / "model.onnx").read_bytes()
 
 
