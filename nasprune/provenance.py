@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 if TYPE_CHECKING:
     from nasprune.compute import Compute
 
@@ -19,6 +17,8 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
 
     To be asked for before the work: files may change while it runs.
     """
+    import torch
+
     return {
         **known,
         "commit": commit(),
@@ -32,6 +32,8 @@ def provenance(compute: Compute, **known: Any) -> dict[str, Any]:  # noqa: ANN40
 
 def machine() -> str:
     """The model of the GPU where there is one, else of the processor."""
+    import torch
+
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else processor()
 
 

@@ -22,11 +22,13 @@ from ray import tune
 
 from nasprune.errors import ArtifactError, DataError, SettingsError
 from sweep import schedule
+from sweep import trial as real_trial
 from sweep.cluster.ray_cluster import Places
 from sweep.schedule import Follower
 from sweep.searcher import OptunaSearcher
 from sweep.space import SPACES
 from sweep.stopping import BudgetStopper
+from sweep.trial import telling_errors
 
 pytestmark = [
     pytest.mark.system,
@@ -90,11 +92,9 @@ def patient(config: dict[str, Any], *, settings: Any, ground: object) -> None:
 
 
 def telling(work):
-    """A trial that the workers get by value: they need not find these tests."""
+    """A trial that the workers get by value: they need not find these tests, nor import what real trials work with."""
 
     def trial(config: dict[str, Any], *, settings: Any, ground: object) -> None:
-        from sweep.trial import telling_errors
-
         telling_errors(work, config, settings=settings, ground=ground)
 
     for function in (work, trial):
@@ -139,7 +139,9 @@ def run(tmp_path, monkeypatch):
     records: list[str] = []
     said: list[str] = []
     build.records, build.said = records, said
+    ray.cloudpickle.register_pickle_by_value(real_trial)
     yield build
+    ray.cloudpickle.unregister_pickle_by_value(real_trial)
     gc.collect()  # a file that Tune leaves open where a callback or the searcher raises must not warn in another test
 
 
