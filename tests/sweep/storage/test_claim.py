@@ -172,7 +172,7 @@ def test_of_two_that_begin_at_once_one_holds(node: Node):
         try:
             with held(bucket, "s", print):
                 holders.append(bucket)
-                time.sleep(0.5)
+                comes(lambda: refused)
         except SettingsError as error:
             refused.append(str(error))
 

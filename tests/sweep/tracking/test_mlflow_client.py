@@ -104,7 +104,7 @@ def test_a_server_that_does_not_answer_is_told_soon(tmp_path: Path, kind: str, p
         start = time.monotonic()
         with pytest.raises(SettingsError, match="expected an MLflow server that answers") as caught:
             connect(f"http://user:secret@127.0.0.1:{ports[kind]}", tmp_path)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
         other.shutdown()
     assert "secret" not in str(caught.value) + caplog.text
     assert caught.value.__cause__ is None
