@@ -96,7 +96,8 @@ def _download(name: str, endpoint: str | None) -> Path:
     check_published(name)
     try:
         return Path(hf_hub_download(_REPOSITORIES[name], "model.safetensors", endpoint=endpoint, token=False))
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+    # ImportError and ValueError: of a proxy that the environment names, and that cannot be used
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ImportError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ArtifactError(
             f"ImageNet weights of {name} could not be downloaded from {_REPOSITORIES[name]}: {reason}; "

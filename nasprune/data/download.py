@@ -107,13 +107,25 @@ def _verify(partial: Path, sha256: str) -> None:
         raise _FetchError(f"it came with SHA-256 {found[:12]}..., not {sha256[:12]}...")
 
 
+def _session() -> httpx.Client:
+    """The hub library's, made of what the environment says.
+
+    Raises:
+        _FetchError: if a proxy or certificates that it names cannot be used.
+    """
+    try:
+        return get_session()
+    except (ImportError, ValueError, OSError) as error:
+        raise _FetchError(f"proxy or certificates of the environment cannot be used: {reason(error)}") from error
+
+
 def _append(url: str, file: BinaryIO, have: int) -> bool:
     """Ask for the bytes from `have` on and write them; True once the file is whole."""
     # Public files: no token leaves this machine. Compressed transfer would make ranges ambiguous.
     headers = {"User-Agent": "nasprune", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
+    with _session().stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return True  # nothing is missing, or it is not this file: the checksum tells
         if answer.status_code in {408, 429} or answer.status_code >= 500:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
 from nasprune.data import CATALOG
 from nasprune.data import download as downloads
@@ -140,6 +140,17 @@ def test_a_machine_without_a_network_is_told_the_way_around(tmp_path):
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with raises_one_line(DataError, "no answer", *BY_HAND):
         download(known(), tmp_path, endpoint=endpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("HTTP_PROXY", "foo://127.0.0.1:9"), ("SSL_CERT_FILE", "/nowhere")],
+)
+def test_an_environment_that_cannot_be_used_is_told(hub, tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    close_session()  # of the environment as it was
+    with raises_one_line(DataError, "cannot fetch", "proxy or certificates", *BY_HAND):
+        download(known(), tmp_path, endpoint=hub.endpoint)
 
 
 def test_offline_mode_is_respected(hub, tmp_path, monkeypatch):
