@@ -14,13 +14,12 @@ import shutil
 from typing import TYPE_CHECKING
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from nasprune.copying import copy_of
 from nasprune.errors import ArtifactError
-from nasprune.files import write_bytes
+from nasprune.files import locked, write_bytes
 from nasprune.lessons import ask
 from nasprune.progress import Progress, Session, State
 
@@ -74,10 +73,10 @@ def obtain_answers(
 
     Raises:
         ArtifactError: if they are damaged.
+        DataError: if the folder cannot be written.
     """
     path = directory / answers_name(dense.directory.name, settings)
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with locked(path):
         if not path.exists():
             checkpoints = checkpoints_of(path)
             batches = data.batches(

@@ -112,6 +112,7 @@ def write_artifact(directory: Path, network: nn.Module, record: Record, *, onnx:
 
     Raises:
         ArtifactError: if it cannot be written.
+        NetworkError: if it is to be exported, and cannot be.
     """
     if (directory / RECORD).exists():
         return

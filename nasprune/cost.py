@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from nasprune.coupling import Coupling
@@ -81,24 +84,15 @@ class QuadraticCost:
 
     def to(self, device: torch.device) -> QuadraticCost:
         """The same cost with its tensors on `device`."""
-        return QuadraticCost(
-            multiply_adds=self.multiply_adds.to(device),
-            inputs=self.inputs.to(device),
-            fixed_inputs=self.fixed_inputs.to(device),
-            outputs=self.outputs.to(device),
-            fixed_outputs=self.fixed_outputs.to(device),
-            sizes=self.sizes.to(device),
-            full=self.full,
-        )
+        tensors = {f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self) if f.name != "full"}
+        return dataclasses.replace(self, **tensors)
 
 
 def macs_cost(coupling: Coupling) -> QuadraticCost:
     """The MACs of the network behind `coupling`, at the image size it was traced with."""
     layers = [layer for layer in coupling.layers if layer.multiply_adds]
-    return _quadratic(
-        coupling,
-        [(layer.multiply_adds, layer.outputs, layer.inputs, layer.fixed_inputs) for layer in layers],
-    )
+    terms = [(layer.outputs, layer.inputs, layer.fixed_inputs) for layer in layers]
+    return _quadratic(coupling, [layer.multiply_adds for layer in layers], terms)
 
 
 def params_cost(coupling: Coupling, network: nn.Module) -> QuadraticCost:
@@ -106,38 +100,48 @@ def params_cost(coupling: Coupling, network: nn.Module) -> QuadraticCost:
     axes: dict[str, dict[int, torch.Tensor]] = {}
     for axis in coupling.axes:
         axes.setdefault(axis.tensor, {})[axis.axis] = axis.channels
-    terms = []
+    factors: list[int] = []
+    terms: list[Term] = []
     for name, parameter in network.named_parameters():
         along = axes.get(name, {})
         rest = math.prod(side for axis, side in enumerate(parameter.shape) if axis not in along)
         vectors = [*along.values(), torch.tensor([coupling.channels])][:2]
         outputs, inputs = vectors if len(vectors) == 2 else (vectors[0], None)
-        terms.append((rest, outputs, inputs, 1))
-    return _quadratic(coupling, terms)
+        factors.append(rest)
+        terms.append((outputs, inputs, 1))
+    return _quadratic(coupling, factors, terms)
 
 
-def _quadratic(coupling: Coupling, terms: list[tuple[int, torch.Tensor, torch.Tensor | None, int]]) -> QuadraticCost:
-    """From (factor, output channels, input channels, input channels where there are no numbers) of each term."""
-    count, groups = len(terms), len(coupling.groups)
-    inputs, outputs = torch.zeros(count, groups), torch.zeros(count, groups)
-    fixed_inputs, fixed_outputs = torch.zeros(count), torch.zeros(count)
-    for row, (_, made, given, fixed) in enumerate(terms):
-        outputs[row], fixed_outputs[row] = per_group(coupling, made)
+Term = tuple[torch.Tensor, "torch.Tensor | None", int]
+"""Output channels of what costs something, its input channels, and how many there are where these have no numbers."""
+
+
+def by_group(coupling: Coupling, terms: Sequence[Term]) -> dict[str, torch.Tensor]:
+    """The channels of L terms as every cost holds them, float64.
+
+    Returns:
+        (L, G) `inputs` and `outputs`, (L,) `fixed_inputs` and `fixed_outputs`, (G,) `sizes`; see `QuadraticCost`.
+    """
+    inputs, outputs = torch.zeros(2, len(terms), len(coupling.groups), dtype=torch.float64)
+    fixed_inputs, fixed_outputs = torch.zeros(2, len(terms), dtype=torch.float64)
+    for row, (made, given, fixed) in enumerate(terms):
+        outputs[row], fixed_outputs[row] = _per_group(coupling, made)
         if given is None:
             fixed_inputs[row] = fixed
         else:
-            inputs[row], fixed_inputs[row] = per_group(coupling, given)
-    sizes = torch.tensor([group.size for group in coupling.groups], dtype=torch.float64)
-    parts = {
-        "multiply_adds": torch.tensor([factor for factor, *_ in terms], dtype=torch.float64),
-        "inputs": inputs.double(),
-        "fixed_inputs": fixed_inputs.double(),
-        "outputs": outputs.double(),
-        "fixed_outputs": fixed_outputs.double(),
-        "sizes": sizes,
+            inputs[row], fixed_inputs[row] = _per_group(coupling, given)
+    return {
+        "inputs": inputs,
+        "fixed_inputs": fixed_inputs,
+        "outputs": outputs,
+        "fixed_outputs": fixed_outputs,
+        "sizes": torch.tensor([group.size for group in coupling.groups], dtype=torch.float64),
     }
-    full = round(float(QuadraticCost(**parts, full=0)(sizes)))
-    return QuadraticCost(**parts, full=full)
+
+
+def _quadratic(coupling: Coupling, factors: Sequence[int], terms: Sequence[Term]) -> QuadraticCost:
+    parts = by_group(coupling, terms) | {"multiply_adds": torch.tensor(factors, dtype=torch.float64)}
+    return QuadraticCost(**parts, full=round(float(QuadraticCost(**parts, full=0)(parts["sizes"]))))
 
 
 def measured_macs(network: nn.Module, image: tuple[int, ...]) -> int:
@@ -154,8 +158,8 @@ def measured_macs(network: nn.Module, image: tuple[int, ...]) -> int:
 _COUNTED = frozenset({torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm})
 
 
-def per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """How often a channel of each group appears in `numbers` (G,), and how many are fixed."""
+def _per_group(coupling: Coupling, numbers: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """How often a channel of each group appears in a vector of numbers, (G,), and how many of these are fixed."""
     fixed = int((numbers == coupling.channels).sum())
     free = numbers[numbers < coupling.channels]
     counts = torch.bincount(coupling.group_of[free], minlength=len(coupling.groups)).double()

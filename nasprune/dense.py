@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from nasprune.artifact import Artifact, data_record, read_artifact, write_artifact
 from nasprune.compute import Compute
 from nasprune.confusion import accuracy, by_name, worst_class_accuracy
 from nasprune.cost import macs_cost
-from nasprune.data.batches import Augmentation
+from nasprune.data.augment import Augmentation
 from nasprune.export import check_export
+from nasprune.files import locked
 from nasprune.lessons import Lessons
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
 from nasprune.progress import Progress, Session
@@ -92,12 +91,13 @@ def obtain_dense(
     from its last checkpoint. `report` and `kept` are those of its `Session`.
 
     Raises:
-        NetworkError: if the network cannot be exported to ONNX.
+        NetworkError: if the network cannot be pruned, or not be exported to ONNX.
+        TrainingError: if its training diverges.
+        DataError: if the folder cannot be written.
+        ArtifactError: if what is there is damaged.
     """
-    key = dense_key(settings, data)
-    target = directory / key
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / f"{key}.lock"):
+    target = directory / dense_key(settings, data)
+    with locked(target):
         if not target.exists():
             _train(target, settings, data, compute, report, kept)
     return read_artifact(target)

@@ -177,6 +177,7 @@ class Descent:
 
         Raises:
             SettingsError: if a budget cannot be reached, or the budgets do not fall.
+            NaspruneError: what the budget's `Session.run` raises.
         """
         start, coupling = self.dense, self.coupling
         cost = self.cost(coupling, self.dense)

@@ -26,3 +26,8 @@ class TrainingError(NaspruneError):
 
 class ArtifactError(NaspruneError):
     """A file of a point or checkpoint that is missing, damaged or does not fit."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of others' code says, without what follows its first line; its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

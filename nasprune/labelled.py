@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nasprune.copying import copy_of
-from nasprune.errors import DataError, SettingsError
+from nasprune.errors import DataError, SettingsError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,7 +134,7 @@ class CheckedBatches:
             with torch.no_grad(), torch.random.fork_rng(devices=gpus):
                 (copy_of(self._network).train() if alone else self._network)(few)
         except Exception as error:  # whatever the network's own code raises
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             if alone:
                 raise SettingsError(
                     f"a batch of one image given, on which the network cannot be trained ({reason}); expected at least "

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from nasprune.commandline import OneLineParser, in_one_line
-from nasprune.cost import per_group
+from nasprune.cost import by_group
 from nasprune.errors import ArtifactError, SettingsError
 from nasprune.files import write_json
 from nasprune.layer_timing import RUNTIMES, Runtime, time_layer, widths_step
@@ -189,7 +189,7 @@ class LatencyCost:
     def to(self, device: torch.device) -> LatencyCost:
         """The same cost with its tensors on `device`."""
         tensors = {f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self) if f.name != "full"}
-        return LatencyCost(**tensors, full=self.full)
+        return dataclasses.replace(self, **tensors)
 
 
 def _place(grid: torch.Tensor, width: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -209,11 +209,8 @@ def latency_cost(coupling: Coupling, table: LatencyTable) -> LatencyCost:
     """
     layers = [(layer, layer_key(layer)) for layer in coupling.layers]
     layers = [(layer, key) for layer, key in layers if key]
-    count, groups = len(layers), len(coupling.groups)
-    inputs, outputs = torch.zeros(count, groups).double(), torch.zeros(count, groups).double()
-    fixed_inputs, fixed_outputs = torch.zeros(count).double(), torch.zeros(count).double()
     grids = []
-    for row, (layer, key) in enumerate(layers):
+    for layer, key in layers:
         if key not in table.layers:
             raise SettingsError(
                 f"the latency table, measured on {table.machine}, lacks the layer {layer.name} ({key}); "
@@ -227,18 +224,10 @@ def latency_cost(coupling: Coupling, table: LatencyTable) -> LatencyCost:
                     f"{grid[side][-1]} {side}, here it has {width}; measure one for this network, its classes and bands"
                 )
         grids.append(grid)
-        outputs[row], fixed_outputs[row] = per_group(coupling, layer.outputs)
-        if layer.inputs is None:
-            fixed_inputs[row] = layer.fixed_inputs
-        else:
-            inputs[row], fixed_inputs[row] = per_group(coupling, layer.inputs)
     given, made, seconds = _padded(grids)
-    sizes = torch.tensor([group.size for group in coupling.groups], dtype=torch.float64)
-    parts = {
-        "inputs": inputs, "fixed_inputs": fixed_inputs, "outputs": outputs, "fixed_outputs": fixed_outputs,
-        "given": given, "made": made, "seconds": seconds, "sizes": sizes,
-    }  # fmt: skip
-    return LatencyCost(**parts, full=float(LatencyCost(**parts, full=1.0)(sizes)))
+    channels = by_group(coupling, [(layer.outputs, layer.inputs, layer.fixed_inputs) for layer, _ in layers])
+    parts = channels | {"given": given, "made": made, "seconds": seconds}
+    return LatencyCost(**parts, full=float(LatencyCost(**parts, full=1.0)(parts["sizes"])))
 
 
 def _padded(grids: list[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -34,7 +34,7 @@ _TOGETHER = 8  # layers in one call at most; fewer where their weights would be 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial:
+class _Layers:
     """Layers ready to run.
 
     Attributes:
@@ -50,9 +50,9 @@ class _Trial:
 
 def time_layer(layer: Layer, given: int, made: int, runtime: Runtime, threads: int) -> float:
     """Seconds of one layer and its activation at these widths, batch 1: the median of several runs, see above."""
-    trial = _ready(layer, given, made, runtime, threads)
-    seconds = _median(trial)
-    return max(seconds - _calling(runtime, threads), seconds / 20) / trial.count
+    layers = _ready(layer, given, made, runtime, threads)
+    seconds = _median(layers)
+    return max(seconds - _calling(runtime, threads), seconds / 20) / layers.count
 
 
 @functools.cache
@@ -64,7 +64,7 @@ def _calling(runtime: Runtime, threads: int) -> float:
     return statistics.median(_median(_ready(layer, 1, 1, runtime, threads, count=1)) for _ in range(5))
 
 
-def _ready(layer: Layer, given: int, made: int, runtime: Runtime, threads: int, *, count: int = _TOGETHER) -> _Trial:
+def _ready(layer: Layer, given: int, made: int, runtime: Runtime, threads: int, *, count: int = _TOGETHER) -> _Layers:
     assert layer.geometry is not None  # noqa: S101 (callers measure only layers that have one)
     shape = (made, given, *layer.geometry.kernel)
     count = max(1, min(count, _CACHES // (4 * math.prod(shape))))
@@ -73,14 +73,14 @@ def _ready(layer: Layer, given: int, made: int, runtime: Runtime, threads: int, 
     return _torch_layers(layer, shape, count)
 
 
-def _median(trial: _Trial) -> float:
+def _median(layers: _Layers) -> float:
     for _ in range(2):
-        trial.run()
+        layers.run()
     times: list[float] = []
     while len(times) < _LEAST or (sum(times) < _SECONDS and len(times) < _MOST):
-        trial.cool()
+        layers.cool()
         before = time.perf_counter()
-        trial.run()
+        layers.run()
         times.append(time.perf_counter() - before)
     return statistics.median(times)
 
@@ -90,7 +90,7 @@ def _groups(layer: Layer, made: int) -> int:
     return made // widths_step(layer) if layer.inputs is None else layer.geometry.groups
 
 
-def _onnx_layers(layer: Layer, shape: tuple[int, ...], count: int, threads: int) -> _Trial:
+def _onnx_layers(layer: Layer, shape: tuple[int, ...], count: int, threads: int) -> _Layers:
     groups = _groups(layer, shape[0])
     sides = _input_shape(layer, shape[1] * groups)
     session = _session(layer, shape, groups, count, threads)
@@ -101,10 +101,10 @@ def _onnx_layers(layer: Layer, shape: tuple[int, ...], count: int, threads: int)
         np.add(others, 1, out=others)
         x.sum()
 
-    return _Trial(count=count, run=lambda: session.run(None, {"x": x}), cool=cool)
+    return _Layers(count=count, run=lambda: session.run(None, {"x": x}), cool=cool)
 
 
-def _torch_layers(layer: Layer, shape: tuple[int, ...], count: int) -> _Trial:
+def _torch_layers(layer: Layer, shape: tuple[int, ...], count: int) -> _Layers:
     geometry, groups = layer.geometry, _groups(layer, shape[0])
     assert geometry is not None  # noqa: S101 (callers measure only layers that have one)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -132,7 +132,7 @@ def _torch_layers(layer: Layer, shape: tuple[int, ...], count: int) -> _Trial:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return _Trial(count=count, run=run, cool=cool)
+    return _Layers(count=count, run=run, cool=cool)
 
 
 def _input_shape(layer: Layer, channels: int) -> tuple[int, ...]:

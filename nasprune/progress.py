@@ -119,6 +119,8 @@ class Session:
 
         Raises:
             TrainingError: if the loss of an epoch is no finite number; its checkpoint is not written.
+            ArtifactError: if the checkpoint is damaged, or of another run.
+            DataError: if one cannot be written.
         """
         saved, pause = 0.0, self.seconds_between
         done, told = self._restore(phase, state)

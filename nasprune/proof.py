@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasprune.copying import copy_of
-from nasprune.errors import NetworkError
+from nasprune.errors import NetworkError, first_line
 from nasprune.instead import Instead
 from nasprune.masking import MaskedNetwork
 from nasprune.surgery import derive
@@ -49,24 +49,24 @@ def proven(network: nn.Module, coupling: Coupling, example: torch.Tensor) -> Cou
         NetworkError: if no group can be cut, or groups that can be cut alone cannot be cut together; or if the network
             makes anything but logits (B, classes), in evaluation or in training.
     """
-    trial = lively(network)
+    copied = lively(network)
     images = torch.rand(example.shape, generator=torch.Generator().manual_seed(5))
-    _check_logits(trial, images)
-    trials = (trial, levelled(copy_of(trial), images))
+    _check_logits(copied, images)
+    copies = (copied, levelled(copy_of(copied), images))
     half = _half(coupling)
-    if _fault(trials, coupling, half, images) is None:
+    if _fault(copies, coupling, half, images) is None:
         return coupling
     failing = {}
     for group in coupling.groups:
         kept = torch.ones_like(half)
         part = slice(group.start, group.start + group.size)
         kept[part] = half[part]
-        fault = _fault(trials, coupling, kept, images)
+        fault = _fault(copies, coupling, kept, images)
         if fault is not None:
             failing[group.name] = fault
     if len(failing) < len(coupling.groups):
         rest = coupling.without(failing)
-        if _fault(trials, rest, _half(rest), images) is None:
+        if _fault(copies, rest, _half(rest), images) is None:
             return rest
     names = ", ".join(list(failing)[:5]) or "groups that can be cut alone"
     raise NetworkError(
@@ -111,9 +111,9 @@ def _check_logits(network: nn.Module, images: torch.Tensor) -> None:
             with torch.no_grad():
                 made = run(images)
         except Exception as error:  # whatever the network's own code raises
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise NetworkError(
-                f"{name} does not run in {mode} on {count} images: {reason}; expected logits ({count}, classes)"
+                f"{name} does not run in {mode} on {count} images: {first_line(error)}; "
+                f"expected logits ({count}, classes)"
             ) from error
         if not isinstance(made, torch.Tensor) or made.dim() != 2 or len(made) != count:
             what = f"an output of {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__

@@ -77,7 +77,8 @@ def prune(
         SettingsError: if a budget cannot be reached, the budgets do not fall, or two are the same to six digits; if
             there are no batches, or one is not images like the example with a label each, or one that the network
             cannot be run or trained on; or if another process works in the folder of checkpoints.
-        DataError: if a label stands for no logit.
+        DataError: if a label stands for no logit, or a checkpoint cannot be written.
+        TrainingError: if a training diverges.
         ArtifactError: if a checkpoint is damaged, or of another network, other settings or other budgets.
     """
     settings = settings or DescentSettings()

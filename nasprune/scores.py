@@ -140,9 +140,10 @@ def check_budget(budget: float, cost: Cost, blocks: torch.Tensor | None = None) 
     if not 0 < budget <= 1:
         raise SettingsError(f"budget {budget:g} given; expected a share of the dense cost above 0 and at most 1")
     if budget < least:
+        step = 10.0 ** (math.floor(math.log10(least)) - 1)  # two digits, of which the next number up fits
         raise SettingsError(
             f"budget {budget:g} given, but the least of every group already costs {least:.2g} of the dense "
-            f"network; give a budget of at least {least:.2g}"
+            f"network; give a budget of at least {math.ceil(least / step) * step:.3g}"
         )
 
 

@@ -79,6 +79,7 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
 
     Raises:
         ArtifactError: if they cannot be written.
+        DataError: if what they measure cannot be.
     """
     paths = {precision: directory / name for precision, name in BOARD_FILES.items()}
     try:

@@ -190,7 +190,7 @@ def fit(
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, epoch: int = 0) -> None:
+def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute) -> None:
     """Set every batch norm's statistics afresh, as the plain average over one epoch of training images.
 
     After channels were removed or re-weighted the old statistics no longer describe what flows
@@ -212,7 +212,7 @@ def recalibrate(network: nn.Module, batches: EpochBatches, compute: Compute, *, 
             norm.reset_running_stats()
             norm.train()
             hooks.enter_context(norm.register_forward_pre_hook(counted))  # a norm may be called more than once a batch
-        for number, (images, _) in enumerate(batches.epoch(epoch), 1):
+        for number, (images, _) in enumerate(batches.epoch(0), 1):
             for norm in norms:
                 norm.momentum = 1 / number  # where it is read without a call
             network(images)

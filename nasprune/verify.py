@@ -35,6 +35,7 @@ def verify(directory: Path, data_directory: Path, precision: str | None = None) 
 
     Raises:
         ArtifactError: if a file is missing or damaged or the images are not those the point was measured on.
+        DataError: if the images cannot be read.
     """
     artifact = read_artifact(directory)
     data = load_data(artifact.record, data_directory)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from nasprune.errors import ArtifactError, SettingsError
+from nasprune.errors import ArtifactError, SettingsError, first_line
 from nasprune.state import load_tensors
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def _download(name: str, endpoint: str | None) -> Path:
     check_published(name)
     try:
         return Path(hf_hub_download(_REPOSITORIES[name], "model.safetensors", endpoint=endpoint, token=False))
-    # ImportError and ValueError: of a proxy that the environment names, and that cannot be used
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    # Of a transfer the library lets httpx's errors through; an ImportError or ValueError is of a proxy of the
+    # environment that cannot be used. Its own errors are OSErrors.
+    except (OSError, httpx.HTTPError, ImportError, ValueError) as error:
         raise ArtifactError(
-            f"ImageNet weights of {name} could not be downloaded from {_REPOSITORIES[name]}: {reason}; "
-            "check the connection, or give a safetensors file"
+            f"ImageNet weights of {name} could not be downloaded from {_REPOSITORIES[name]}: "
+            f"{first_line(error)}; check the connection, or give a safetensors file"
         ) from error
 
 

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         if left.browse:
             lines.insert(1, f"browse:  {left.browse}")
         for line in lines:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.tell(line)
     return 0
 
 

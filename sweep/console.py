@@ -22,6 +22,10 @@ class StandardOutput(Console):
         if not self.is_terminal:
             self.width = max(self.width, _WIDE)
 
+    def tell(self, text: str) -> None:
+        """Print a line as it is, neither coloured nor wrapped: a name or a command to be copied."""
+        self.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def on_broken_pipe(self) -> None:
         """The reader has gone, as `head` does: the same as Ctrl-C, and not a silent end with code 1.
 

@@ -138,13 +138,6 @@ def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(min(cheaper, better) >= 0 < max(cheaper, better))
 
 
-def take_front(study: Path, dense: Artifact, run_ids: Mapping[str, str]) -> dict[str, Any]:
-    """The front object of a study, from the points in its folder. See `PointsFolder`."""
-    folder = PointsFolder(study, dense)
-    folder.read()
-    return folder.front(run_ids)
-
-
 def volume(points: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> float:
     """Hypervolume of points of a study with these budgets; their cost counts down to the smallest budget."""
     ratios, accuracies = ([point[key] for point in points] for key in ("cost_ratio", "val_accuracy"))

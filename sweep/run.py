@@ -43,17 +43,16 @@ def main(arguments: Sequence[str]) -> int:
     console.print(table(outcome.front))
     hint = tracker.browse_hint()
     page = settings.place().where(f"{settings.study}/front.html")
-    console.print(f"\nfront:   {page}", highlight=False, markup=False, soft_wrap=True)
+    console.tell(f"\nfront:   {page}")
     if hint.command:
-        console.print(f"browse:  {hint.command}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"trials:  {hint.link}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"study:   {hint.front}", highlight=False, markup=False, soft_wrap=True)
+        console.tell(f"browse:  {hint.command}")
+    console.tell(f"trials:  {hint.link}")
+    console.tell(f"study:   {hint.front}")
     if outcome.front["points"]:
-        promote = promote_command(settings, outcome.front)
-        console.print(f"promote: {promote}", highlight=False, markup=False, soft_wrap=True)
+        console.tell(f"promote: {promote_command(settings, outcome.front)}")
     dataset = dataset_line(settings)
     if dataset:
-        console.print(f"\n{dataset}", highlight=False, markup=False, soft_wrap=True)
+        console.tell(f"\n{dataset}")
     if outcome.stopped:
         console.print(f"{outcome.stopped} of {settings.trials} trials were stopped early; their points stay")
     if outcome.unfinished:

@@ -97,7 +97,7 @@ class OptunaSearcher(Searcher):
     it is: one record for all its life. One that failed gets another record, with the same settings.
 
     Raises:
-        SettingsError: If a setting cannot be honoured, or the database was made with other settings.
+        SettingsError: If a recommended setting is not in the space, or the database was made with other settings.
         ArtifactError: If the database cannot be read or written; so do all calls that use it.
     """
 
@@ -114,7 +114,7 @@ class OptunaSearcher(Searcher):
         changed: Callable[[], None] = _nothing,
         keeping_errors: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Checks the settings; the database is opened on first use.
+        """The database is opened on first use. Trials and budgets are checked already, see `StudySettings`.
 
         Args:
             database: The SQLite file, made if missing (`<study dir>/optuna.db`).
@@ -130,16 +130,6 @@ class OptunaSearcher(Searcher):
         """
         # No metric is given to Tune: it would insist on finding it in every epoch's result.
         super().__init__()
-        if len(set(budgets)) != len(budgets) or not all(0 < b <= 1 for b in budgets):
-            raise SettingsError(
-                f"budgets {list(budgets)} given; expected different shares of the dense network's cost, "
-                "each in (0, 1]; give for example 0.5 0.25 0.1"
-            )
-        if trials < len(budgets):
-            raise SettingsError(
-                f"{trials} trials for {len(budgets)} budgets given; expected at least one trial a budget; "
-                "raise the trials or drop budgets"
-            )
         self._database = database.absolute()
         self._trials = trials
         self._objectives = dict(objectives)

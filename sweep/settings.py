@@ -342,8 +342,7 @@ class StudySettings:
         if self.mode == "target":
             return [float(step) for step in range(round(self.steps(self.budgets) / len(self.budgets)) + 1)]
         settings = self.descent_settings({})
-        falling = sorted(self.budgets, reverse=True)
-        epochs = [budget**_PACE for budget in falling for _ in range(sum(settings.epochs(budget)))]
+        epochs = [budget**_PACE for budget in self.falling_budgets for _ in range(sum(settings.epochs(budget)))]
         return [0.0, *itertools.accumulate(epochs)]
 
     def space(self) -> SearchSpace:

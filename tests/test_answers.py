@@ -14,7 +14,7 @@ from nasprune.compute import Compute
 from nasprune.data import DataSettings, load
 from nasprune.data.augment import Augmentation
 from nasprune.descent import DescentSettings
-from nasprune.errors import ArtifactError
+from nasprune.errors import ArtifactError, DataError
 from nasprune.progress import Session
 from nasprune.search import SearchSettings
 
@@ -52,6 +52,12 @@ def dense(tmp_path, data):
 
 def obtained(folder, dense, data, settings=SETTINGS, **more):
     return obtain_answers(folder, dense, data, settings, COMPUTE, **more)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, dense, data):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=f"^cannot write in {tmp_path / 'file'}"):
+        obtained(tmp_path / "file", dense, data)
 
 
 def test_an_answer_is_the_mean_of_what_is_said_of_the_images_views(tmp_path, dense, data):

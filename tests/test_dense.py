@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from nasprune.dense import DenseSettings, dense_key
+from nasprune.compute import choose_compute
+from nasprune.dense import DenseSettings, dense_key, obtain_dense
+from nasprune.errors import DataError
 from nasprune.networks import NetworkSettings
 from nasprune.training import TrainingSettings
 
@@ -38,6 +41,18 @@ def test_a_network_of_another_version_of_timm_is_trained_anew(monkeypatch):
         monkeypatch.setattr("nasprune.sources.version", lambda _, version=version: version)
         keys.add(key("timm:resnet18"))
     assert len(keys) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    settings = NetworkSettings(network="resnet18", classes=3, image_size=32)
+    with pytest.raises(DataError, match=f"^cannot write in {tmp_path / 'file'}"):
+        obtain_dense(
+            tmp_path / "file",
+            DenseSettings(network=settings, training=TrainingSettings(epochs=1)),
+            DATA,
+            choose_compute("cpu"),
+        )
 
 
 def test_a_stored_network_of_torchvision_is_found_by_its_key():

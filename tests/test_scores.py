@@ -81,6 +81,20 @@ def test_unreachable_budgets_are_refused(budget):
         check_budget(budget, COST)
 
 
+@pytest.mark.parametrize("least", [0.01549, 0.0301, 0.05, 0.996])
+def test_the_budget_that_is_advised_can_be_reached(least):
+    class Flat:
+        sizes, full = torch.ones(2), 1.0
+
+        def __call__(self, widths):
+            return torch.tensor(least, dtype=torch.float64)
+
+    cost = Flat()
+    with pytest.raises(SettingsError) as refused:
+        check_budget(least / 2, cost)
+    check_budget(float(str(refused.value).rpartition(" ")[2]), cost)
+
+
 def test_straight_through_mask_is_hard_forward_and_soft_backward():
     scores = torch.tensor([-1.0, 0.2, 2.0], requires_grad=True)
     soft = soft_mask(scores, 0.1, 0.5)

@@ -15,7 +15,8 @@ import torch
 from nasprune import shipping
 from nasprune.artifact import load_data, read_artifact
 from nasprune.compute import choose_compute
-from nasprune.data import DataSettings, EncodedImage, load
+from nasprune.data import DataSettings, load
+from nasprune.data.readers import EncodedImage
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.errors import ArtifactError
 from nasprune.networks import NetworkSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -96,6 +97,16 @@ def test_unreachable_hub_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match="could not be downloaded") as caught:
         load_initial_weights(build(SETTINGS), "resnet18", "imagenet", endpoint="http://127.0.0.1:9")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError(""), TimeoutError()], ids=["transfer", "silent"])
+def test_a_download_that_is_cut_off_is_one_line(monkeypatch, error):
+    def cut_off(*_args, **_more):
+        raise error
+
+    monkeypatch.setattr("nasprune.weights.hf_hub_download", cut_off)
+    with pytest.raises(ArtifactError, match=f"could not be downloaded from .*: {type(error).__name__}; check"):
+        load_initial_weights(build(SETTINGS), "resnet18", "imagenet")
 
 
 def test_weights_of_another_network_are_refused(published):

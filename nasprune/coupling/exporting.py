@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nasprune.copying import copy_of
-from nasprune.errors import NetworkError
+from nasprune.errors import NetworkError, first_line
 from nasprune.tensors import places_of, tensor_of
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
                 copy_of(network).eval()(example)
         except Exception as cause:
             raise NetworkError(
-                f"{type(network).__name__} does not run {on}: {_first_line(cause)}; "
+                f"{type(network).__name__} does not run {on}: {first_line(cause)}; "
                 "expected a network for images of this size, or other images: many networks need larger ones"
             ) from cause
         raise NetworkError(
-            f"{type(network).__name__} does not trace {on}: {_first_line(error)}; "
+            f"{type(network).__name__} does not trace {on}: {first_line(error)}; "
             "expected a network whose steps do not depend on the images' values"
         ) from error
     signature = program.graph_signature
@@ -73,10 +73,6 @@ def export(network: nn.Module, example: torch.Tensor) -> Exported:
         for node, name in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()
     }
     return Exported(graph=program.graph, tensors=tensors, images=str(signature.user_inputs[0]))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def shape(node: torch.fx.Node) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LayerKind = Literal["conv", "depthwise", "linear", "norm", "layer_norm"]
 
@@ -161,25 +161,7 @@ class Coupling:
         kept = kept.detach().cpu()
         stays = torch.cat([kept, torch.ones(1, dtype=torch.bool)])
         new = stays.long().cumsum(0) - 1  # the fixed number comes last, after all that stay
-
-        def rest(channels: torch.Tensor) -> torch.Tensor:
-            return new[channels[stays[channels]]]
-
-        groups, start = [], 0
-        for name, width in self.widths(kept).items():
-            groups.append(Group(name=name, start=start, size=width))
-            start += width
-        return dataclasses.replace(
-            self,
-            groups=tuple(groups),
-            layers=tuple(
-                dataclasses.replace(
-                    layer, outputs=rest(layer.outputs), inputs=None if layer.inputs is None else rest(layer.inputs)
-                )
-                for layer in self.layers
-            ),
-            axes=tuple(dataclasses.replace(axis, channels=rest(axis.channels)) for axis in self.axes),
-        )
+        return self._renumbered(self.widths(kept), lambda channels: new[channels[stays[channels]]], self.whole)
 
     def without(self, names: Mapping[str, str]) -> Coupling:
         """The same with some groups whole, `names` with their reasons; at least one must remain."""
@@ -187,22 +169,30 @@ class Coupling:
         stays = ~gone
         new = torch.full((self.channels + 1,), int(stays.sum()))
         new[:-1][stays] = torch.arange(int(stays.sum()))
+        widths = {group.name: group.size for group in self.groups if group.name not in names}
+        return self._renumbered(widths, lambda channels: new[channels], {**self.whole, **names})
+
+    def _renumbered(
+        self,
+        widths: Mapping[str, int],
+        renumber: Callable[[torch.Tensor], torch.Tensor],
+        whole: Mapping[str, str],
+    ) -> Coupling:
+        """With groups of these widths, their channels along every axis as `renumber` says."""
         groups, start = [], 0
-        for group in self.groups:
-            if group.name not in names:
-                groups.append(Group(name=group.name, start=start, size=group.size))
-                start += group.size
-        return Coupling(
-            groups=tuple(groups),
-            layers=tuple(
-                dataclasses.replace(
-                    layer, outputs=new[layer.outputs], inputs=None if layer.inputs is None else new[layer.inputs]
-                )
-                for layer in self.layers
-            ),
-            axes=tuple(dataclasses.replace(axis, channels=new[axis.channels]) for axis in self.axes),
-            whole={**self.whole, **names},
+        for name, width in widths.items():
+            groups.append(Group(name=name, start=start, size=width))
+            start += width
+        layers = (
+            dataclasses.replace(
+                layer,
+                outputs=renumber(layer.outputs),
+                inputs=None if layer.inputs is None else renumber(layer.inputs),
+            )
+            for layer in self.layers
         )
+        axes = (dataclasses.replace(axis, channels=renumber(axis.channels)) for axis in self.axes)
+        return Coupling(groups=tuple(groups), layers=tuple(layers), axes=tuple(axes), whole=whole)
 
 
 def whole_groups_leave(groups: int, weight: torch.Size | tuple[int, ...]) -> bool:

@@ -11,8 +11,6 @@ from nasprune.data.mapped import MappedImages
 from nasprune.data.statistics import Statistics
 from nasprune.errors import DataError, SettingsError
 
-__all__ = ["Augmentation", "Batches"]
-
 
 class Batches:
     """The images at some indices, batch after batch, as often as asked.

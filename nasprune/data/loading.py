@@ -10,8 +10,9 @@ import torch
 
 from nasprune.catalog import CATALOG, Catalogued, check_classes
 from nasprune.data import scenes
+from nasprune.data.augment import Augmentation
 from nasprune.data.bands import RGB
-from nasprune.data.batches import Augmentation, Batches
+from nasprune.data.batches import Batches
 from nasprune.data.download import download
 from nasprune.data.mapped import MappedImages
 from nasprune.data.published import published_parts

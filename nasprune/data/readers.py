@@ -39,15 +39,6 @@ class Listing:
     fingerprint: str  # 12 hexadecimal digits that change when the place, a size or a time changes
 
 
-def read_scenes(path: Path) -> Iterator[EncodedImage]:
-    """Read every image of a folder or zip in the order of the names; the whole listing is checked first.
-
-    Raises:
-        DataError: see `list_scenes`; while iterating, if an image cannot be read.
-    """
-    return read_listed(list_scenes(path))
-
-
 def list_scenes(path: Path) -> Listing:
     """List the images of a folder or zip (read in place, never unpacked).
 

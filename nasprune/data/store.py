@@ -19,8 +19,6 @@ from nasprune.data.readers import EncodedImage
 from nasprune.errors import DataError
 from nasprune.files import locked, reason, replacing
 
-__all__ = ["MappedImages", "Store", "check_contents", "is_packed", "open_store", "pack", "packed_folder"]
-
 _FILE = "images.parquet"
 _LAYOUT = "3"  # of the Parquet file; raise it when the columns change, or which images are taken, or their pixels
 _PORTION, _PORTION_BYTES = 256, 1 << 25  # images, or bytes of them, that are held at once: a row group

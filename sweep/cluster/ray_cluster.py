@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nasprune.errors import NaspruneError, SettingsError
+from nasprune.errors import NaspruneError, SettingsError, first_line
 from sweep.cluster.launched import answers, being_set_up, cluster_address, cluster_to_join, nodes_to_come, temporary
 
 if TYPE_CHECKING:
@@ -102,14 +102,13 @@ def ray_cluster() -> Iterator[None]:
                     log_to_driver=False,
                 )
             except Exception as error:  # of its own, Ray raises whatever it meets, also a bare one
-                lines = str(error).strip().splitlines() or [type(error).__name__]
                 if not joins:
                     raise SettingsError(
-                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} ({lines[0]}); "
-                        f"{_mend(error)}"
+                        f"Ray cannot start on this machine with its files in {temporary() / 'ray'} "
+                        f"({first_line(error)}); {_mend(error)}"
                     ) from error
                 if isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError):
-                    raise _unanswered(lines[0]) from error
+                    raise _unanswered(first_line(error)) from error
                 raise
     try:
         with ended_as_by_ctrl_c():

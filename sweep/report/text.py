@@ -9,9 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from sweep.report.view import View, axes_of, board_cells, board_columns, count, look, percent
+from sweep.report.view import COLUMNS, View, axes_of, board_columns, cells, look
 
-_COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _MOST_ROWS = 40  # of a note: MLflow holds about 8,000 characters
 
 
@@ -20,7 +19,7 @@ def table(front: Mapping[str, Any]) -> Group:
     view = look(front)
     # As `Text`, because a title is otherwise read for marks in square brackets, and names may hold such.
     drawn = Table(title=Text(view.title), header_style="bold")
-    for column in _COLUMNS:
+    for column in COLUMNS:
         drawn.add_column(column, justify="left" if column == "point" else "right", no_wrap=True)
     for number, row in enumerate(_rows(view)):
         drawn.add_row(*(Text(cell) for cell in row), style="dim" if number == 0 else None)
@@ -31,7 +30,7 @@ def markdown(front: Mapping[str, Any]) -> str:
     """Return the front, the content of front.json, as a note in Markdown."""
     view = look(front)
     heads = board_columns([view.dense, *view.points]) if len(axes_of(front)) > 1 else ()
-    rows, columns = _rows(view, heads), (*_COLUMNS, *heads)
+    rows, columns = _rows(view, heads), (*COLUMNS, *heads)
     lines = [f"**{literal(view.title)}**", "", literal(view.subtitle), ""]
     lines += [f"| {' | '.join(columns)} |", f"|:--{'|--:' * (len(columns) - 1)}|"]
     lines += [f"| {' | '.join(literal(cell) for cell in row)} |" for row in rows[: _MOST_ROWS + 1]]
@@ -43,23 +42,12 @@ def markdown(front: Mapping[str, Any]) -> str:
 
 def _rows(view: View, heads: Sequence[str] = ()) -> list[tuple[str, ...]]:
     """Return one row of cells for dense, and one for each point of the front; with `heads` of files for the board."""
-    rows = [("dense", 1.0, 1.0, view.dense)]
+    rows = [cells("dense", "", 1.0, view.dense, heads)]
     for index in view.front[::-1]:
         point = view.points[index]
-        rows.append((str(point["point"]), float(point["budget"]), float(point["macs_ratio"]), point))
-    return [
-        (
-            name,
-            "" if record is view.dense else f"{100 * budget:g} %",
-            percent(share),
-            count(record["macs"]),
-            count(record["params"]),
-            percent(record["val_accuracy"], 2),
-            percent(record["test_accuracy"], 2),
-            *board_cells(record, heads),
-        )
-        for name, budget, share, record in rows
-    ]
+        budget = f"{100 * float(point['budget']):g} %"
+        rows.append(cells(str(point["point"]), budget, float(point["macs_ratio"]), point, heads))
+    return rows
 
 
 def literal(text: str) -> str:

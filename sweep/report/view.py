@@ -248,7 +248,7 @@ class View:
     def colour(self, budget: float) -> str:
         """Return the colour of a budget, "#rrggbb": small budgets are dark."""
         place = self.budgets.index(budget) / max(1, len(self.budgets) - 1) * (len(_SCALE) - 1)
-        mixed = [np.interp(place, np.arange(len(_SCALE)), channel) for channel in _SCALE.T]
+        mixed = [np.interp(place, np.arange(len(_SCALE)), part) for part in _SCALE.T]
         return "#" + "".join(f"{round(value):02x}" for value in mixed)
 
 
@@ -313,6 +313,9 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+COLUMNS = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
+"""Of a table of a study's points, before those of files for the board; see `cells`."""
+
 _BOARD: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "float32 size": ("float32_bytes", megabytes),
     "float32 latency": ("float32_latency_ms", milliseconds),
@@ -334,6 +337,20 @@ def board_cells(record: Mapping[str, Any], heads: Iterable[str]) -> tuple[str, .
     """Return what a point's files for the board measure; empty cells where they were not made."""
     measures = (_BOARD[head] for head in heads)
     return tuple(shown(record[key]) if key in record else "" for key, shown in measures)
+
+
+def cells(name: str, budget: str, share: float, record: Mapping[str, Any], heads: Iterable[str]) -> tuple[str, ...]:
+    """Return a row of that table, with `heads` of files for the board: a point's, or the dense network's."""
+    return (
+        name,
+        budget,
+        percent(share),
+        count(record["macs"]),
+        count(record["params"]),
+        percent(record["val_accuracy"], 2),
+        percent(record["test_accuracy"], 2),
+        *board_cells(record, heads),
+    )
 
 
 def measured_on(records: Iterable[Mapping[str, Any]]) -> str:

@@ -28,19 +28,18 @@ from sweep.report.shell import (
     stairs,
 )
 from sweep.report.view import (
+    COLUMNS,
     MACS,
     View,
     axes_of,
-    board_cells,
     board_columns,
-    count,
+    cells,
     look,
     measured_on,
     percent,
     widths_summary,
 )
 
-_HEAD = ("point", "budget", "MACs share", "MACs", "params", "validation", "test")
 _NOTE = "The table holds the dense network and the front that is drawn. "
 _BOARD = """ Files for the board have a fixed batch of 1; their accuracy is that of the very file, and their latency the
 median of many runs under ONNX Runtime, on {machine}."""
@@ -64,7 +63,7 @@ def page(front: Mapping[str, Any]) -> str:
             )
             for view in views
         ],
-        head=[_HEAD[0], "promote", *_HEAD[1:], *heads],
+        head=[COLUMNS[0], "promote", *COLUMNS[1:], *heads],
         rows=_rows(front, views, heads),
         note=_NOTE + views[0].note + (_board_note(views) if heads else ""),
         more=class_section(views[0]),
@@ -158,8 +157,8 @@ def _hover(view: View, index: int, on_front: bool) -> str:
 def _rows(front: Mapping[str, Any], views: Sequence[View], heads: Sequence[str]) -> list[str]:
     """Return the rows of the table: dense, then what is on the front of any chart, from dear to cheap."""
     everywhere, view = [view.axis.key for view in views], views[0]
-    dense, *cells = _cells("dense", "", 1.0, view.dense, heads)
-    rows = [row([dense, "", *cells], everywhere, first=MACS.key)]
+    dense, *rest = cells("dense", "", 1.0, view.dense, heads)
+    rows = [row([dense, "", *rest], everywhere, first=MACS.key)]
     fronts = {each.axis.key: {each.points[index]["point"] for index in each.front} for each in views}
     for point in sorted(view.points, key=lambda point: float(point["macs_ratio"]), reverse=True):
         charts = [key for key, best in fronts.items() if point["point"] in best]
@@ -167,10 +166,10 @@ def _rows(front: Mapping[str, Any], views: Sequence[View], heads: Sequence[str])
             continue
         budget = float(point["budget"])
         name = named(str(point["point"]), view.colour(budget))
-        name, *cells = _cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, heads)
+        name, *rest = cells(name, f"{100 * budget:g} %", point["macs_ratio"], point, heads)
         # Beside the name: at the end it is out of sight wherever a table is wider than its window, as in MLflow's.
-        rows.append(row([name, command_button(), *cells], charts, first=MACS.key))
-        rows.append(command_row(_promote(front, str(point["point"])), columns=len(cells) + 2))
+        rows.append(row([name, command_button(), *rest], charts, first=MACS.key))
+        rows.append(command_row(_promote(front, str(point["point"])), columns=len(rest) + 2))
     return rows
 
 
@@ -178,16 +177,3 @@ def _promote(front: Mapping[str, Any], point: str) -> str:
     """Return the command that promotes this very point: no figure of the table is as exact as its name."""
     words = ["uv", "run", "sweep/promote.py", "--study", str(front.get("study")), *front.get("places", ())]
     return shlex.join([*words, "--point", point, "--alias", "champion"])
-
-
-def _cells(name: str, budget: str, share: float, record: Mapping[str, Any], heads: Sequence[str]) -> list[str]:
-    return [
-        name,
-        budget,
-        percent(share),
-        count(record["macs"]),
-        count(record["params"]),
-        percent(record["val_accuracy"], 2),
-        percent(record["test_accuracy"], 2),
-        *board_cells(record, heads),
-    ]

@@ -47,6 +47,7 @@ _COLUMNS = (
 _NOTE_LIMIT = 7_500  # characters; MLflow cuts a tag at 8,000
 _LAST = 60.0  # seconds that the end of a study waits for a slow server
 _GRACE = 5.0  # seconds that a call to a server may go on once the tracker is closed
+_PORT = 5000  # of the server that a command begins, MLflow's own
 _LOG = logging.getLogger(__name__)
 
 
@@ -237,10 +238,10 @@ class Tracker:
         self._delivery.close(_GRACE)
         self._writer.close()
 
-    def browse_hint(self, *, port: int = 5000) -> BrowseHint:
+    def browse_hint(self) -> BrowseHint:
         """The command that shows this store in a browser, and where to look."""
         place = self._writer.place
-        root, command = browse(place.shown, local=place.local, port=port)
+        root, command = browse(place.shown, local=place.local)
         # In its default order MLflow folds trials away below their study, where no chart shows them; sorted
         # by a metric they are rows of their own. The last key leaves the pages for language models.
         query = {
@@ -257,18 +258,17 @@ class Tracker:
         )
 
 
-def browse(shown: str, *, local: bool, port: int = 5000) -> tuple[str, str | None]:
+def browse(shown: str, *, local: bool) -> tuple[str, str | None]:
     """Where a browser finds a store's pages, and the command that serves them there; None if a server does.
 
     Args:
         shown: The store, without secrets.
         local: Whether it is a file of this machine.
-        port: For the command.
     """
     if not local:
         return shown, None
-    command = f"uv run mlflow ui --backend-store-uri {shlex.quote(shown)} --host 127.0.0.1 --port {port}"
-    return f"http://127.0.0.1:{port}", command
+    command = f"uv run mlflow ui --backend-store-uri {shlex.quote(shown)} --host 127.0.0.1 --port {_PORT}"
+    return f"http://127.0.0.1:{_PORT}", command
 
 
 def cut_note(note: str) -> str:

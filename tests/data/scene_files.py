@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from PIL import Image
 
-from nasprune.data import EncodedImage
+from nasprune.data.readers import EncodedImage
 from nasprune.errors import NaspruneError
 
 

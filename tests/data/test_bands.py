@@ -9,11 +9,13 @@ import rasterio
 import torch
 from PIL import Image
 
-from nasprune.data import DataSettings, EncodedImage, load, measure, pack
+from nasprune.data import DataSettings, load
 from nasprune.data.augment import Augmentation, augment, light_of
 from nasprune.data.batches import Batches
 from nasprune.data.decode import decode
-from nasprune.data.statistics import Statistics
+from nasprune.data.readers import EncodedImage
+from nasprune.data.statistics import Statistics, measure
+from nasprune.data.store import pack
 from nasprune.errors import DataError, SettingsError
 from tests.data.scene_files import encode, geotiff, pixels, raises_one_line, write_zip
 

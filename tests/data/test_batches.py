@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from nasprune.data import Augmentation, Batches, EncodedImage, Statistics, pack
+from nasprune.data import Batches
+from nasprune.data.augment import Augmentation
+from nasprune.data.readers import EncodedImage
+from nasprune.data.statistics import Statistics
+from nasprune.data.store import pack
 from nasprune.errors import DataError, SettingsError
 from tests.data.scene_files import encode, raises_one_line
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import pytest
 
-from nasprune.catalog import check_classes
-from nasprune.data import CATALOG, PARTS
+from nasprune.catalog import CATALOG, check_classes
 from nasprune.data.readers import list_scenes
+from nasprune.data.splits import PARTS
 from nasprune.errors import DataError
 from tests.data.scene_files import raises_one_line
 

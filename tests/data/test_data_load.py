@@ -9,7 +9,10 @@ import torch
 from huggingface_hub import constants
 
 from nasprune.artifact import data_record, load_data
-from nasprune.data import CATALOG, PARTS, Augmentation, DataSettings, load, loading, store, stratified_split
+from nasprune.catalog import CATALOG
+from nasprune.data import DataSettings, load, loading, store
+from nasprune.data.augment import Augmentation
+from nasprune.data.splits import PARTS, stratified_split
 from nasprune.errors import DataError, SettingsError
 from tests.data.scene_files import raises_one_line, scenes, write_folder, write_zip
 

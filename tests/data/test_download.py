@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from huggingface_hub import close_session, constants
 
-from nasprune.data import CATALOG
+from nasprune.catalog import CATALOG
 from nasprune.data import download as downloads
 from nasprune.data.download import download, fetch
 from nasprune.errors import DataError

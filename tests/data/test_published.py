@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import constants
 
-from nasprune.data import CATALOG, PARTS
+from nasprune.catalog import CATALOG
 from nasprune.data.published import published_parts
+from nasprune.data.splits import PARTS
 from nasprune.errors import DataError
 from tests.data.hub import hosted, serve
 from tests.data.scene_files import raises_one_line

@@ -5,9 +5,13 @@ import zipfile
 
 import pytest
 
-from nasprune.data.readers import list_scenes, read_scenes
+from nasprune.data.readers import list_scenes, read_listed
 from nasprune.errors import DataError
 from tests.data.scene_files import encode, pixels, png, raises_one_line, scenes, write_folder, write_zip
+
+
+def read_scenes(path):
+    return read_listed(list_scenes(path))
 
 
 @pytest.mark.parametrize("above", ["", "UCMerced_LandUse/Images/", "2750/", "a/b/c/d/"])

@@ -14,7 +14,7 @@ from torch import nn
 from nasprune.artifact import Artifact
 from nasprune.errors import ArtifactError
 from nasprune.record import BOARD_REPORT
-from sweep.points import KEYS, PointsFolder, take_front, volume, volumes_reached
+from sweep.points import KEYS, PointsFolder, volume, volumes_reached
 
 _DENSE = {
     "network": "resnet10", "dataset": "scenes", "image_size": 48, "val_images": 100, "macs": 1000, "params": 9,
@@ -22,6 +22,13 @@ _DENSE = {
     "worst_class_test_accuracy": 0.9,
 }  # fmt: skip
 DENSE = Artifact(network=nn.Module(), record=_DENSE, directory=Path("nowhere"))
+
+
+def take_front(study, dense, run_ids):
+    """The front object of what lies in a study's folder."""
+    folder = PointsFolder(study, dense)
+    folder.read()
+    return folder.front(run_ids)
 
 
 def put(study, name, ratio, accuracy, budget=0, *, macs_ratio=None):

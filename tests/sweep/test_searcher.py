@@ -299,20 +299,6 @@ def test_only_the_chosen_settings_are_explored(make: Make):
 
 
 @pytest.mark.parametrize(
-    ("settings", "word"),
-    [
-        ({"budgets": (0.5, 0.5)}, "budgets"),
-        ({"budgets": (0.0,)}, "budgets"),
-        ({"budgets": (1.5,)}, "budgets"),
-        ({"trials": 1}, "1 trials for 2 budgets"),
-    ],
-)
-def test_settings_that_cannot_be_honoured_are_refused(make: Make, settings, word):
-    with pytest.raises(SettingsError, match=word):
-        make(**settings)
-
-
-@pytest.mark.parametrize(
     "settings",
     [
         {"seed": 1},

@@ -284,11 +284,11 @@ def test_the_hint_shows_how_to_browse(make: Make, tmp_path: Path):
     tracker.point("t000", write_point(tmp_path / "s"), step=3, hypervolume=0.5)
     tracker.point("t001", write_point(tmp_path / "s", "t001-25pct", seed=1), step=3, hypervolume=0.6)
     assert tracker.wait(60)
-    hint = tracker.browse_hint(port=5005)
+    hint = tracker.browse_hint()
     assert hint.command == (
-        f"uv run mlflow ui --backend-store-uri {default_uri(tmp_path)} --host 127.0.0.1 --port 5005"
+        f"uv run mlflow ui --backend-store-uri {default_uri(tmp_path)} --host 127.0.0.1 --port 5000"
     )
-    start = "http://127.0.0.1:5005/#/experiments/1/runs"
+    start = "http://127.0.0.1:5000/#/experiments/1/runs"
     assert hint.link.startswith(f"{start}?searchFilter=tags.%60nasprune.study%60")
     assert hint.front.startswith(f"{start}/{tracker.run_id}")
     query = parse_qs(urlsplit(hint.link.replace("/#", "")).query)
