@@ -147,9 +147,13 @@ def _quadratic(coupling: Coupling, factors: Sequence[int], terms: Sequence[Term]
 def measured_macs(network: nn.Module, image: tuple[int, ...]) -> int:
     """MACs of one image (bands, H, W) as torch counts them in convolution and linear layers while the network runs."""
     images = torch.zeros(1, *image, device=next(network.parameters()).device)
-    training = network.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(images)
+    training, fused = network.training, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # a transformer's layers as one kernel are none that is counted
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.eval()(images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     network.train(training)
     counted = counter.get_flop_counts()["Global"]
     return int(sum(flops for kind, flops in counted.items() if kind in _COUNTED)) // 2

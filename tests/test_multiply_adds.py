@@ -81,6 +81,18 @@ class Asked(Coded):
         return x * gates.mean(1).sigmoid()[:, :, None, None]
 
 
+class Attending(Network):
+    """A transformer's layer, which torch computes as one kernel where no gradient is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        self.eval()
+
+    def between(self, x):
+        return self.layer(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+
+
 @pytest.mark.parametrize("batch", [2, 3])
 @pytest.mark.parametrize(
     "make", [Folded, OneByOne, Dynamic, lambda: Coded(1), lambda: Coded(2), lambda: Coded(5), lambda: Asked(5)]
@@ -94,3 +106,9 @@ def test_the_cost_is_of_one_image_before_a_cut_and_after(make, batch):
     widths = {group.name: 2 + number for number, group in enumerate(coupling.groups)}
     derived = derive(network, coupling, coupling.first_channels(widths))
     assert int(cost(torch.tensor(list(widths.values())))) == measured_macs(derived, IMAGE)
+
+
+def test_layers_that_torch_computes_as_one_are_counted_one_by_one():
+    network = Attending()
+    assert macs_cost(find_coupling(network, torch.zeros(2, *IMAGE))).full == measured_macs(network, IMAGE)
+    assert torch.backends.mha.get_fastpath_enabled()
