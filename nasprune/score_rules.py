@@ -55,10 +55,11 @@ class Saliency:
 
     The search minimises, over the probability p of every channel to stay, the expected loss plus cost. To second
     order the loss rises by half the mean squared gradient of its mask, F, when a channel goes (its Fisher
-    information, Theis et al. 2018), so the objective is sum((1 - p) F / 2) + lambda * cost(p). Its minimum needs no
-    learning rate: channels stay in the order of F over their marginal cost, down to where that ratio is 2 lambda,
-    and lambda is what meets the budget: the global threshold. F is the running mean of what each batch says under the
-    mask of that moment, for channels that are out as well, so one may come back until the budget is reached.
+    information, Theis et al. 2018), so the objective is sum((1 - p) F / 2) + lambda * cost(p). With the cost's slope
+    taken where the network stands, its minimum needs no learning rate: channels stay in the order of F over their
+    marginal cost, down to where that ratio is 2 lambda, and lambda is what meets the budget: the global threshold. F
+    is the running mean of what each batch says under the mask of that moment, for channels that are out as well, so
+    one may come back until the budget is reached.
 
     Args:
         importance: (C,) to start from.
