@@ -154,7 +154,7 @@ class TestOnNodes:
         assert find_places(dataclasses.replace(settings, cpus_per_trial=2)).at_once == 4
         with pytest.raises(SettingsError, match=r"5 CPUs and 0\.5 GPUs a trial given"):
             find_places(dataclasses.replace(settings, cpus_per_trial=5))
-        with pytest.raises(SettingsError, match="0 to 1"):
+        with pytest.raises(SettingsError, match=r"0\.0001 to 1"):
             dataclasses.replace(settings, gpus_per_trial=2)
 
         @ray.remote(num_cpus=1, num_gpus=0.5)
