@@ -30,7 +30,7 @@ from nasprune.record import BOARD_FILES, BOARD_REPORT, about
 from nasprune.runtime import evaluate_onnx, onnx_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 256
 _LIMITS = {"fits_5_mb": 5_000_000, "fits_1_mb": 1_000_000}
+_ALIKE = 2  # the largest ratio of deviations at which bands share a scale of 8 bits
 _SECONDS, _LEAST = 0.5, 30  # of a latency measurement
 
 
@@ -88,7 +89,10 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
             artifact.network, artifact.statistics, data.image_size, paths["float32"],
             batch=1, about=about(artifact.record),
         )  # fmt: skip
-        quantise(paths["float32"], paths["int8"], data.pixels("train", batch_size=1), bit_depth=data.images.bit_depth)
+        quantise(
+            paths["float32"], paths["int8"], data.pixels("train", batch_size=1),
+            whole=not _needs_more_than_8_bits(data.images.bit_depth, artifact.statistics.deviation),
+        )  # fmt: skip
     except OSError as error:
         raise ArtifactError(
             f"files for the board cannot be written to {directory} ({error.strerror}); free some space, or choose "
@@ -101,17 +105,23 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
     return measured
 
 
-def quantise(source: Path, target: Path, images: Batches, *, bit_depth: int) -> None:
-    """Write the INT8 form of a float32 file.
+def _needs_more_than_8_bits(bit_depth: int, deviations: Sequence[float]) -> bool:
+    """Whether the normalisation of images loses much in 8 bits.
 
-    Values of 16 bits do not fit into 8, least of all where one band lies far above another: of them the normalisation
-    stays float32, and what it makes is quantised.
+    Values of 16 bits do not fit, least of all where one band lies far above another. Nor do those of 8 bits where a
+    band varies little: divided by its deviation it is a large number, and all bands share one scale.
+    """
+    return bit_depth > 8 or max(deviations) > _ALIKE * min(deviations)
+
+
+def quantise(source: Path, target: Path, images: Batches, *, whole: bool) -> None:
+    """Write the INT8 form of a float32 file.
 
     Args:
         source: ONNX with a fixed batch of 1.
         target: The file to be written.
         images: Batches of one training image each, in [0, 1]; `CALIBRATION_IMAGES` from all over are used.
-        bit_depth: Of the images, 8 or 16.
+        whole: Whether the normalisation is quantised, too; otherwise it stays float32, and what it makes is quantised.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -135,7 +145,7 @@ def quantise(source: Path, target: Path, images: Batches, *, bit_depth: int) -> 
         quantize_static(
             prepared, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"WeightSymmetric": True},
-            nodes_to_exclude=[scale.name, shift.name] if bit_depth > 8 else [],
+            nodes_to_exclude=[] if whole else [scale.name, shift.name],
         )  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)

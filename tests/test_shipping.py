@@ -17,13 +17,15 @@ from nasprune.artifact import load_data, read_artifact
 from nasprune.compute import choose_compute
 from nasprune.data import DataSettings, load
 from nasprune.data.readers import EncodedImage
+from nasprune.data.statistics import Statistics
 from nasprune.dense import DenseSettings, obtain_dense
 from nasprune.errors import ArtifactError
+from nasprune.export import export_onnx
 from nasprune.networks import NetworkSettings
 from nasprune.provenance import processor
 from nasprune.record import BOARD_FILES, BOARD_REPORT, board_figures, board_machine
-from nasprune.runtime import onnx_session
-from nasprune.shipping import CALIBRATION_IMAGES, Measured, _spread, ship
+from nasprune.runtime import onnx_logits, onnx_session
+from nasprune.shipping import CALIBRATION_IMAGES, Measured, _needs_more_than_8_bits, _spread, quantise, ship
 from nasprune.training import TrainingSettings
 from nasprune.verify import verify
 from tests.data.scene_files import geotiff, write_zip
@@ -155,6 +157,36 @@ def test_a_dim_band_beside_a_bright_one_survives_int8(tmp_path):
         said = onnx_session(tmp_path / "board" / name).get_modelmeta().custom_metadata_map
         assert said["input"] == "all bands over 65535, in [0, 1]"
         assert json.loads(said["classes"]) == ["cloud", "water"]
+
+
+def test_bands_of_8_bits_that_vary_unlike_keep_their_normalisation_in_float32(tmp_path):
+    """Over its deviation a band between 198 and 202 is near 200, which leaves the others three or four levels."""
+    draw = np.random.default_rng(0)
+    mean, deviation = np.array([120, 120, 200]), np.array([45, 45, 1])
+    values = np.rint(draw.normal(mean, deviation, (16, 8, 8, 3))).clip(0, 255)
+    images = torch.from_numpy(np.moveaxis(values, -1, 1).astype(np.float32) / 255)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(256, 2))
+    statistics = Statistics(mean=tuple((mean / 255).tolist()), deviation=tuple((deviation / 255).tolist()))
+    export_onnx(network.eval(), statistics, 8, tmp_path / "a.onnx", batch=1)
+    whole = not _needs_more_than_8_bits(8, statistics.deviation)
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", Given(images), whole=whole)
+    logits, of_int8 = (np.concatenate([onnx_logits(tmp_path / name, image[None].numpy()) for image in images])
+                       for name in ("a.onnx", "b.onnx"))  # fmt: skip
+    assert np.abs(of_int8 - logits).max() < 0.1 * np.abs(logits - logits.mean(0)).max()
+    assert not _needs_more_than_8_bits(8, (0.21, 0.19, 0.13))
+
+
+class Given:
+    """Batches of one of these images each."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def epoch(self, number):
+        return ((image[None], None) for image in self.images)
 
 
 class Numbered:
