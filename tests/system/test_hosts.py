@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,11 @@ def test_sweep_runs_to_a_front_with_trials_on_both_workers(cluster):
     assert list((cluster.storage / "mlflow" / "artifacts").rglob("front.html"))
 
 
+def points_of(front: Path) -> int:
+    """How many points a front has by now."""
+    return len(json.loads(front.read_text())["points"]) if front.exists() else 0
+
+
 def test_a_detached_study_goes_on_without_who_submitted_it(cluster, port):
     """As clusters/README.md says: the dashboard's port forwarded, `ray job submit`, and the forwarding taken away."""
     study = ("--study", "detached", "--trials", "1")
@@ -133,12 +139,14 @@ def test_a_detached_study_goes_on_without_who_submitted_it(cluster, port):
     front = cluster.storage / "detached" / "front.json"
     with cluster.dashboard(port):
         deadline = time.monotonic() + 240
+        while points_of(front) < 2 and time.monotonic() < deadline:  # the launcher's own question takes seconds of work
+            time.sleep(0.2)
         while "' succeeded" not in (said := cluster.job("status", port, job).stdout):
             assert "' failed" not in said, cluster.job("logs", port, job).stdout
             assert time.monotonic() < deadline, said
             time.sleep(1.0)
         logs = cluster.job("logs", port, job).stdout
-    assert len(json.loads(front.read_text())["points"]) == 2
+    assert points_of(front) == 2
     assert "trials:  http://127.0.0.1:5000/#/experiments/" in logs
 
 
