@@ -12,6 +12,8 @@ import pytest
 from tests.system import own
 from tests.system.studies import OWN, ROOT, front_of, runs, sweep
 
+BANDS = ("--bands", "3,1")
+
 pytestmark = [
     pytest.mark.system,
     # MLflow's client warns of its own loaders and of the interpreter's age; nothing its users can mend.
@@ -45,41 +47,28 @@ def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path):
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
-    """Of two studies of one data set."""
+    """Of two studies of two bands of one data set."""
     return tmp_path_factory.mktemp("storage")
 
 
-def test_a_trial_for_each_budget(storage):
-    done = sweep(storage, *OWN, "--mode", "target")
+@pytest.fixture(scope="module")
+def targets(storage):
+    """The first of them, with a trial for each budget; gives what it said."""
+    done = sweep(storage, *OWN, *BANDS, "--mode", "target")
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_trial_for_each_budget(storage, targets):
     assert [point["point"] for point in front_of(storage, "own")["points"]] == ["t001-50pct", "t000-20pct"]
-    assert "on one front" not in done.stdout
+    assert "on one front" not in targets
 
 
-def test_budgets_of_latency_with_round_widths_in_the_second_study_of_a_data_set(storage):
-    by_latency = ("--network", own.WIDE, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
-    done = sweep(storage, *OWN, "--study", "wide", *by_latency)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (point,) = front_of(storage, "wide")["points"]
-    assert point["cost"] == "latency"
-    assert 0 < point["cost_ratio"] <= 0.6
-    assert all(width % 8 == 0 for width in point["widths"].values())
-    table = json.loads((storage / "wide" / "latency.json").read_text())
-    assert table["runtime"] == "onnxruntime"
-    assert "2 studies of scenes on one front: " in done.stdout
-    across = json.loads((storage / "shared" / "fronts" / "scenes" / "front.json").read_text())
-    assert {study["study"] for study in across["studies"]} == {"own", "wide"}
-    _, tracked = runs(storage)
-    assert sum(run.info.run_name == "front of scenes" for run in tracked) == 1
-
-
-def test_bands_from_images_to_the_registered_model(tmp_path):
-    done = sweep(tmp_path, *OWN, "--bands", "3,1", "--trials", "1", "--budgets", "0.5")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (point,) = front_of(tmp_path, "own")["points"]
-    record = json.loads((tmp_path / "own" / point["artifact"] / "point.json").read_text())
+def test_bands_from_images_to_the_registered_model(storage, targets):
+    point = front_of(storage, "own")["points"][0]
+    record = json.loads((storage / "own" / point["artifact"] / "point.json").read_text())
     assert (record["bands"], record["bit_depth"]) == (2, 8)
-    chosen = ("--study", "own", "--storage", tmp_path, "--point", point["point"], "--alias", "champion")
+    chosen = ("--study", "own", "--storage", storage, "--point", point["point"], "--alias", "champion")
     promoted = subprocess.run(
         [sys.executable, ROOT / "sweep" / "promote.py", *chosen],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -93,3 +82,20 @@ def test_bands_from_images_to_the_registered_model(tmp_path):
         [sys.executable, "-c", "\n".join([*load, asked])], capture_output=True, text=True, check=True
     )
     assert loaded.stdout.strip() == "(-1, 2, 32, 32)"
+
+
+def test_budgets_of_latency_with_round_widths_in_the_second_study_of_a_data_set(storage, targets):
+    by_latency = ("--network", own.WIDE, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
+    done = sweep(storage, *OWN, *BANDS, "--study", "wide", *by_latency)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (point,) = front_of(storage, "wide")["points"]
+    assert point["cost"] == "latency"
+    assert 0 < point["cost_ratio"] <= 0.6
+    assert all(width % 8 == 0 for width in point["widths"].values())
+    table = json.loads((storage / "wide" / "latency.json").read_text())
+    assert table["runtime"] == "onnxruntime"
+    assert "2 studies of scenes on one front: " in done.stdout
+    across = json.loads((storage / "shared" / "fronts" / "scenes" / "front.json").read_text())
+    assert {study["study"] for study in across["studies"]} == {"own", "wide"}
+    _, tracked = runs(storage)
+    assert sum(run.info.run_name == "front of scenes" for run in tracked) == 1
