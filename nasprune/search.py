@@ -77,6 +77,8 @@ class SearchSettings:
             unused.add("saliency_epochs")
         if self.scale == "uniform":
             unused.add("cost_exponent")
+        if self.distillation == 0:
+            unused.add("distillation_temperature")
         known = {"epochs", "initial", "scale", "cost_exponent"} if self.epochs == 0 else set(self.__dataclass_fields__)
         return frozenset(known - unused)
 

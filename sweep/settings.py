@@ -312,11 +312,12 @@ class StudySettings:
         fixed, ranges = search_given(self.search)
         recommended = {key: range_.nearest(getattr(SearchSettings(), key)) for key, range_ in ranges.items()}
         search = SearchSettings(**{**recommended, **explored, **fixed, "epochs": self.search_epochs})
-        for key in (*fixed, *ranges):
+        for key in () if explored else (*fixed, *ranges):  # what a trial explores was given, and looked at, before
             if key not in search.used:
                 raise SettingsError(
                     f"search setting '{key}' given, but it makes no difference with learn={search.learn}, "
-                    f"scale={search.scale} and {search.epochs} search epochs; leave it out"
+                    f"scale={search.scale}, distillation={search.distillation:g} and {search.epochs} search epochs; "
+                    "leave it out"
                 )
         return DescentSettings(
             search=search,

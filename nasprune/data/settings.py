@@ -1,5 +1,6 @@
 """Which images to use, and how."""
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class DataSettings:
         """What results are filed under: the data set, or what the folder or zip of any images is called."""
         if self.dataset != "folder" or self.data is None:
             return self.dataset
-        called = self.data.stem if self.data.suffix.lower() == ".zip" else self.data.name
+        place = Path(os.path.abspath(self.data))  # "." and ".." have names, too  # noqa: PTH100 (resolve follows links)
+        called = place.stem if place.suffix.lower() == ".zip" else place.name
         name = plain(called).strip("-._") or self.dataset
         return f"{name}-folder" if name in DATASETS and name != "folder" else name  # which may hold anything
 

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,3 +216,9 @@ def test_real_sets(real_data, packed, name, file, sizes, copies):
 )
 def test_a_folder_of_any_images_is_never_taken_for_a_data_set_that_is_known(tmp_path, given, name):
     assert DataSettings(dataset="folder", data=tmp_path / given).name == name
+
+
+def test_the_working_directory_is_called_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "tiles" / "field").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "tiles" / "field")
+    assert DataSettings(dataset="folder", data=Path("..")).name == "tiles"

@@ -95,7 +95,7 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--growth", "2"), "growth 2 given"),
         (("--budgets", "0.1,0.1000000001"), "expected each one once"),
         (("--search", "cost_weight=0.5"), "search setting 'cost_weight' given, but it makes no difference"),
-        (("--search", "scale=uniform,cost_exponent=0.5"), "search setting 'cost_exponent' given, but it makes no"),
+        (("--search", "scale=uniform,cost_exponent=0.5"), "search setting 'cost_exponent' given, but it makes"),
         (("--search", "ramp=0.4,ramp=0.5"), "search setting 'ramp' given twice"),
         (("--search", "ramp=0.4:0.5,ramp=0.5"), "search setting 'ramp' given twice"),
         (("--search", "ramp=0.9:0.1"), "range 0.9 to 0.1 given; expected low <= high"),
@@ -108,6 +108,7 @@ def refused(capsys, monkeypatch, tmp_path, *arguments: str) -> str:
         (("--search", "cost_weight=0.1:1"), "search setting 'cost_weight' given, but it makes no difference"),
         (("--search", "initial=l1:fpgm"), "search initial 'l1:fpgm' given"),
         (("--search-epochs", "0", "--trials", "1", "--search", "ramp=0.4"), "'ramp' given, but it makes no difference"),
+        (("--search", "distillation=0,distillation_temperature=8"), "'distillation_temperature' given, but it makes"),
         (
             ("--search", "cost_exponent=1,ramp=0.5,weight_learning_rate=0.03,distillation=0.7,saliency_epochs=1"),
             "4 trials given, but these settings of the search leave nothing to explore",
