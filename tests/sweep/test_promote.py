@@ -338,7 +338,7 @@ def test_a_point_that_is_not_tracked_is_refused_before_it_is_measured(run: Promo
         (["--point", "t001-25pct", "--name", "a/b"], "name 'a/b'"),
         (["--point", "t001-25pct", "--tracking-uri", "http://"], "add the host"),
         (["--point", "t001-25pct", "--study", "nosuch"], "there: s"),
-        (["--point", "t001-25pct", "--study", "../s"], r"study name '\.\./s' given; expected letters"),
+        (["--point", "t001-25pct", "--study", "../s"], r"study name '\.\./s' given; expected up to 100 letters"),
     ],
 )
 def test_what_cannot_be_honoured_is_one_line(run: Promote, storage: Path, flags, reason):
