@@ -18,9 +18,10 @@ from nasprune.coupling import find_coupling
 from nasprune.data import SceneData
 from nasprune.descent import Descent, Pruned
 from nasprune.networks import build
-from nasprune.progress import Progress, Session
+from nasprune.progress import Progress
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings
+from nasprune.session import Session
 from nasprune.strided import right_gradients
 from nasprune.surgery import derive
 

@@ -25,9 +25,10 @@ from nasprune.data.batches import Batches
 from nasprune.lessons import AnsweredLessons, AskedLessons, Lessons
 from nasprune.masking import MaskedNetwork
 from nasprune.networks import NetworkSettings, build, couple
-from nasprune.progress import Progress, Session
+from nasprune.progress import Progress
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings, search
+from nasprune.session import Session
 from nasprune.training import TrainingSettings, fit
 
 

@@ -31,12 +31,12 @@ from nasprune.data import SceneData
 from nasprune.descent import DescentSettings
 from nasprune.latency import LatencyTable, measure, read_table
 from nasprune.networks import couple
-from nasprune.progress import Session
 from nasprune.provenance import provenance
 from nasprune.record import BOARD_FILES, BOARD_REPORT, OF_DENSE, read_record
 from nasprune.runtime import onnx_session
 from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
+from nasprune.session import Session
 from nasprune.shipping import ship
 from nasprune.training import TrainingSettings
 

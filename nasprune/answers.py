@@ -21,7 +21,8 @@ from nasprune.copying import copy_of
 from nasprune.errors import ArtifactError
 from nasprune.files import locked, write_bytes
 from nasprune.lessons import ask
-from nasprune.progress import Progress, Session, State
+from nasprune.progress import Progress
+from nasprune.session import Session, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,9 @@ from nasprune.export import check_export
 from nasprune.files import locked
 from nasprune.lessons import Lessons
 from nasprune.networks import NetworkSettings, build, count_parameters, couple
-from nasprune.progress import Progress, Session
+from nasprune.progress import Progress
 from nasprune.provenance import provenance
+from nasprune.session import Session
 from nasprune.sources import network_code
 from nasprune.training import TrainingSettings, confusion, evaluate, fit
 from nasprune.weights import IMAGENET, SCRATCH, load_initial_weights

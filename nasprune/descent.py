@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nasprune.coupling import Coupling
     from nasprune.latency import LatencyTable
     from nasprune.lessons import EpochBatches, Lessons
-    from nasprune.progress import Session
+    from nasprune.session import Session
 
 # At full width a search brings little for its work; where few channels are left it decides more.
 _SEARCH_GROWTH = 1.5

@@ -20,8 +20,9 @@ from nasprune.errors import SettingsError
 from nasprune.files import locked
 from nasprune.labelled import CheckedBatches, Labelled
 from nasprune.lessons import AskedLessons
-from nasprune.progress import Progress, Session
+from nasprune.progress import Progress
 from nasprune.proof import proven
+from nasprune.session import Session
 from nasprune.state import tensors_of
 
 if TYPE_CHECKING:

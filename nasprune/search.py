@@ -15,10 +15,10 @@ import torch
 from nasprune.criteria import CRITERIA, Scale, Scaling
 from nasprune.errors import SettingsError
 from nasprune.masking import MaskedNetwork
-from nasprune.progress import Session, State
 from nasprune.ranges import check_ranges
 from nasprune.score_rules import Gradient, Saliency, ScoreRule
 from nasprune.scores import cut_at_budget
+from nasprune.session import Session, State
 from nasprune.stepping import Step
 from nasprune.training import TrainingSettings, distillation_loss, one_cycle, sgd
 

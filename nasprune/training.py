@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from nasprune.confusion import accuracy
 from nasprune.errors import DataError, SettingsError
-from nasprune.progress import Session, State
 from nasprune.ranges import check_ranges
+from nasprune.session import Session, State
 from nasprune.stepping import Step
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from nasprune.artifact import read_artifact, write_artifact
-from nasprune.progress import Session
+from nasprune.session import Session
 from sweep.cluster.ray_cluster import DEATHS, as_ours
 from sweep.cluster.told import Told
 from sweep.front import on_front

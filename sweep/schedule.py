@@ -37,7 +37,7 @@ def run_trials(
     follower: Follower,
 ) -> None:
     """Run every trial the searcher still has to give, each as far as the stopper lets it."""
-    searcher.reconcile()
+    searcher.take_up()
     remaining = searcher.remaining()
     if not remaining:
         return

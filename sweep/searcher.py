@@ -140,11 +140,10 @@ class OptunaSearcher(Searcher):
         self._changed = changed
         self._keeping_errors = keeping_errors
         self._max_concurrent: int | None = None
-        self._known: set[str] = set()
-        """Tune's ids of the trials that this session has given."""
-        self._asked: dict[str, optuna.Trial] = {}
+        self._given: dict[str, optuna.Trial] = {}
+        """The trials of this session, by Tune's ids."""
         self._reported: set[tuple[str, int]] = set()
-        self._reconciled = False
+        self._taken_up = False
         self._slots = 0
         """Given so far; they are given in their order."""
         self._study: optuna.Study | None = None
@@ -160,7 +159,7 @@ class OptunaSearcher(Searcher):
             return self._suggestion(trial_id)
 
     def _suggestion(self, trial_id: str) -> dict[str, Any] | str | None:
-        self.reconcile()
+        self.take_up()
         study = self._open()
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         forgotten = self._forgotten(running)
@@ -183,21 +182,20 @@ class OptunaSearcher(Searcher):
         study.sampler = _Sampler(_seed_of(self._seed, slot), self._distributions())
         trial = self._again(study, forgotten[0]) if forgotten else study.ask(self._distributions())
         trial.set_user_attr(_TUNE_ID, trial_id)
-        self._known.add(trial_id)
-        self._asked[trial_id] = trial
+        self._given[trial_id] = trial
         self._reported |= {(trial_id, step) for step in forgotten[0].intermediate_values} if forgotten else set()
         self._changed()
         return {"trial": _name(slot), **trial.params}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Reports how far a descent has come: TPE ranks stopped trials by it, below all whole ones."""
-        if "points" not in result or len(self._objectives) > 1 or trial_id not in self._asked:
+        if "points" not in result or len(self._objectives) > 1 or trial_id not in self._given:
             return
         (objective,), step = self._objectives, int(result["points"])
         if (trial_id, step) not in self._reported:  # a trial that Tune began again tells it again
             self._reported.add((trial_id, step))
             with self._keeping_errors():
-                self._asked[trial_id].report(float(result[objective]), step=step)
+                self._given[trial_id].report(float(result[objective]), step=step)
                 self._changed()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -215,9 +213,9 @@ class OptunaSearcher(Searcher):
         elif not any(t.user_attrs.get(_TUNE_ID) == trial_id for t in study.get_trials(deepcopy=False)):
             _LOG.warning("trial %s ended but was never suggested here; its result is not learned from", trial_id)
 
-    def reconcile(self) -> None:
-        """Gives again what failed in another session; only a process's first call acts."""
-        if self._reconciled:
+    def take_up(self) -> None:
+        """Goes on from where other sessions stood, and gives again what failed there; only the first call acts."""
+        if self._taken_up:
             return
         study = self._open()
         history = study.get_trials(deepcopy=False)
@@ -226,7 +224,7 @@ class OptunaSearcher(Searcher):
         for trial in history:
             if trial.state is TrialState.FAIL and newest[_slot(trial)] == trial.number:
                 study.enqueue_trial(trial.params, user_attrs={_SLOT: _slot(trial)})
-        self._reconciled = True
+        self._taken_up = True
 
     def remaining(self) -> int:
         """Slots that are not given yet, or wait to be given again."""
@@ -262,7 +260,7 @@ class OptunaSearcher(Searcher):
     def _forgotten(self, history: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Trials that ran when a driver before this one was killed, and have not been given again."""
         running = (trial for trial in history if trial.state is TrialState.RUNNING)
-        return [trial for trial in running if trial.user_attrs.get(_TUNE_ID) not in self._known]
+        return [trial for trial in running if trial.user_attrs.get(_TUNE_ID) not in self._given]
 
     def _again(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
         """The same trial once more, with what it was given; what a kill kept from being drawn is drawn now."""

@@ -9,8 +9,9 @@ from ray import tune
 from ray.util import get_node_ip_address
 
 from nasprune.artifact import data_record, read_artifact, write_artifact
-from nasprune.progress import Progress, Session
+from nasprune.progress import Progress
 from nasprune.record import OF_DENSE, Record, read_record
+from nasprune.session import Session
 from sweep.cluster.preflight import NodeError
 from sweep.points import volume
 from sweep.settings import settings_hash

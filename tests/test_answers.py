@@ -15,8 +15,8 @@ from nasprune.data import DataSettings, load
 from nasprune.data.augment import Augmentation
 from nasprune.descent import DescentSettings
 from nasprune.errors import ArtifactError, DataError
-from nasprune.progress import Session
 from nasprune.search import SearchSettings
+from nasprune.session import Session
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)
 SETTINGS = DescentSettings(views=3, batch_size=20)

@@ -22,11 +22,12 @@ from nasprune.dense import DenseSettings, dense_key, obtain_dense
 from nasprune.descent import DescentSettings
 from nasprune.errors import ArtifactError, NetworkError, SettingsError
 from nasprune.networks import NetworkSettings
-from nasprune.progress import Progress, Session
+from nasprune.progress import Progress
 from nasprune.provenance import provenance
 from nasprune.record import OF_DENSE
 from nasprune.scene_descent import descent_from
 from nasprune.search import SearchSettings
+from nasprune.session import Session
 from nasprune.training import TrainingSettings, evaluate
 from nasprune.verify import verify
 

@@ -18,10 +18,10 @@ from nasprune.criteria import Scaling
 from nasprune.data.batches import Batches
 from nasprune.errors import SettingsError
 from nasprune.lessons import AskedLessons
-from nasprune.progress import Session
 from nasprune.score_rules import Gradient, Saliency
 from nasprune.scores import cut_at_budget
 from nasprune.search import SearchSettings, search
+from nasprune.session import Session
 from nasprune.stepping import Step
 from nasprune.training import one_cycle
 from tests.test_training import Given

@@ -13,8 +13,8 @@ from nasprune.compute import Compute
 from nasprune.cost import macs_cost
 from nasprune.coupling import find_coupling
 from nasprune.criteria import CRITERIA
-from nasprune.progress import Session
 from nasprune.search import SearchSettings, search
+from nasprune.session import Session
 from nasprune.training import TrainingSettings, fit, one_cycle, sgd
 
 COMPUTE = Compute(device=torch.device("cpu"), bfloat16=False)

@@ -12,7 +12,8 @@ from torchvision.models.convnext import CNBlock
 from nasprune.compute import choose_compute
 from nasprune.errors import ArtifactError, DataError, SettingsError, TrainingError
 from nasprune.lessons import Lessons
-from nasprune.progress import Progress, Session, State
+from nasprune.progress import Progress
+from nasprune.session import Session, State
 from nasprune.training import (
     TrainingSettings,
     confusion,
@@ -241,7 +242,7 @@ def test_checkpoint_comes_before_its_report(tmp_path):
 def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
     """A second of work an epoch, five seconds for a checkpoint that goes far away: every hundredth second at most."""
     clock, kept = [0.0], []
-    monkeypatch.setattr("nasprune.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("nasprune.session.time.monotonic", lambda: clock[0])
 
     def work(_: int) -> dict[str, float]:
         clock[0] += 1

@@ -9,7 +9,7 @@ from torch import nn
 
 from nasprune.compute import Compute
 from nasprune.lessons import Lessons
-from nasprune.progress import Session
+from nasprune.session import Session
 from nasprune.training import TrainingSettings, evaluate, fit, sgd
 from tests.test_training import Given
 

@@ -267,7 +267,7 @@ def browse(shown: str, *, local: bool) -> tuple[str, str | None]:
     """
     if not local:
         return shown, None
-    command = f"uv run mlflow ui --backend-store-uri {shlex.quote(shown)} --host 127.0.0.1 --port {_PORT}"
+    command = f"uv run mlflow ui --backend-store-uri {shlex.quote(shown)} --host 127.0.0.1 --port {_PORT} --workers 1"
     return f"http://127.0.0.1:{_PORT}", command
 
 

@@ -353,11 +353,11 @@ def test_what_failed_is_given_again_by_the_next_session_until_it_ends(make: Make
     given = searcher.suggest("a")
     searcher.on_trial_complete("a", None, error=True)
     searcher = descending(make, trials=2)
-    searcher.reconcile()
+    searcher.take_up()
     assert searcher.remaining() == 2
     assert searcher.suggest("b") == given
     searcher.on_trial_complete("b", DESCENDED)
     searcher = descending(make, trials=2)
-    searcher.reconcile()
+    searcher.take_up()
     assert searcher.remaining() == 1
     assert searcher.suggest("c")["trial"] == "t001"

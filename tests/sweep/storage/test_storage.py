@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from nasprune.errors import ArtifactError
-from nasprune.progress import Session, State
 from nasprune.record import RECORD
+from nasprune.session import Session, State
 from sweep.commandline import parse_settings
 from sweep.storage import bucket as storing
 from sweep.storage.bucket import Bucket, Storage, open_storage
@@ -253,7 +253,7 @@ def test_a_bucket_that_comes_back_is_waited_for(node: Node, monkeypatch):
 def test_a_trial_goes_on_elsewhere_from_its_last_checkpoint(node: Node, monkeypatch):
     """A checkpoint is in the bucket before its epoch is reported."""
     clock = [100.0]
-    monkeypatch.setattr("nasprune.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("nasprune.session.time.monotonic", lambda: clock[0])
     one, two = node("one"), node("two")
     folder = "s/trials/t000/t000-50pct"
 

@@ -286,7 +286,7 @@ def test_the_hint_shows_how_to_browse(make: Make, tmp_path: Path):
     assert tracker.wait(60)
     hint = tracker.browse_hint()
     assert hint.command == (
-        f"uv run mlflow ui --backend-store-uri {default_uri(tmp_path)} --host 127.0.0.1 --port 5000"
+        f"uv run mlflow ui --backend-store-uri {default_uri(tmp_path)} --host 127.0.0.1 --port 5000 --workers 1"
     )
     start = "http://127.0.0.1:5000/#/experiments/1/runs"
     assert hint.link.startswith(f"{start}?searchFilter=tags.%60nasprune.study%60")
