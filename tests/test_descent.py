@@ -300,7 +300,7 @@ def test_dense_network_is_trained_once(folder, data, dense):
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("resnet34", "original"), ("vgg16", "pooled"), ("vgg16_bn", "pooled")],
+    [("resnet34", "original"), ("vgg16", "pooled")],
 )
 def test_whole_way_for_the_papers_networks(tmp_path, data, name, head):
     """Laws 3, 5 and 6 at their smallest: one epoch of everything, twice, and the files read back."""

@@ -140,7 +140,7 @@ def test_every_cut_of_every_graph_is_exact():
     assert GRAPHS["cut"] > 0.9 * GRAPHS["drawn"]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def every_cut_of_every_graph_is_exact(data):
     kinds = data.draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))

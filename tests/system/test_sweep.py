@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import os
 import shutil
@@ -9,12 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
+import psutil
 import pytest
 
-from tests.system.studies import OWN, ROOT, SMALL, STUDY, front_of, runs, sweep
+from sweep.storage.bucket import MIRRORS, Bucket
+from tests.buckets import KEYS, s3_server
+from tests.system.studies import STUDY, front_of, promote, runs, start, start_in_bucket, sweep, sweep_in_bucket
 
 DESCENDED = ["t000-20pct", "t000-50pct", "t001-20pct", "t001-50pct"]
 
@@ -127,28 +132,23 @@ def test_damaged_answers_are_one_line_before_any_trial(storage, tmp_path):
     assert len(list((copy / STUDY / "points").glob("t*"))) == len(DESCENDED)
 
 
-def listening() -> set[str]:
-    """Addresses beyond the loopback that something on this machine listens on, as the kernel writes them."""
-    loopback = ("7F", "0000007F")  # 127.0.0.0/8 is written backwards: 0100007F
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            address, state = line.split()[1], line.split()[3]
-            host = address.split(":")[0]
-            local = host.endswith(loopback) or host == "00000000000000000000000001000000"
-            if state == "0A" and not local:
-                found.add(address)
+def open_to_others(pid: int) -> set[str]:
+    """Addresses beyond the loopback that a process, or one that it began, listens on."""
+    driver, found = psutil.Process(pid), set()
+    for process in (driver, *driver.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for socket in process.net_connections("inet"):
+                address = ipaddress.ip_address(socket.laddr.ip)
+                here = (getattr(address, "ipv4_mapped", None) or address).is_loopback
+                if socket.status == psutil.CONN_LISTEN and not here:
+                    found.add(f"{socket.laddr.ip} {socket.laddr.port} of {process.name()}")
     return found
 
 
 def test_a_study_that_is_told_to_end_ends_in_order(tmp_path):
     """SIGTERM to the driver alone, as Slurm and systemd send it, where a shell's background ignores Ctrl-C."""
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "sweep" / "run.py", *SMALL, *OWN, "--tune-epochs", "2000", "--storage", tmp_path],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )  # fmt: skip
+    ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    process = start(tmp_path, "--tune-epochs", "2000", **ignoring)
     try:
         deadline = time.monotonic() + 240
         while not list(tmp_path.rglob("tune.safetensors")) and time.monotonic() < deadline:
@@ -171,16 +171,12 @@ def test_killed_driver_goes_on(tmp_path, storage):
     While it runs, nothing listens beyond this machine.
     """
     shutil.copytree(storage / "shared", tmp_path / "shared")
-    before = listening()
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "sweep" / "run.py", *SMALL, "--storage", tmp_path],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+    process = start(tmp_path)
     deadline = time.monotonic() + 240
     while not list((tmp_path / STUDY).glob("points/t000*")) and time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read().decode()
+        assert process.poll() is None, process.stdout.read()
         time.sleep(0.2)
-    opened = listening() - before
+    opened = open_to_others(process.pid)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not opened, "a study on one machine listens to the world"
@@ -197,12 +193,65 @@ def test_killed_driver_goes_on(tmp_path, storage):
     assert {run.info.status for run in tracked} == {"FINISHED"}
 
 
+def points_of(front: dict) -> dict[str, str]:
+    keys = ("trial", "budget", "macs", "val_accuracy", "test_accuracy", "widths")
+    return {point["point"]: str([point[key] for key in keys]) for point in front["points"]}
+
+
+def records(bucket: Bucket) -> Counter[tuple[int, str]]:
+    """How many records Optuna has of each trial, by state, in the bucket's copy of its database."""
+    import optuna
+
+    assert bucket.fetch_file(f"{STUDY}/optuna.db")
+    url = f"sqlite:///{bucket.root / STUDY / 'optuna.db'}"
+    study = optuna.load_study(study_name="nasprune", storage=url)
+    return Counter((trial.user_attrs["slot"], trial.state.name) for trial in study.trials)
+
+
+def test_a_killed_study_goes_on_from_a_bucket_alone(storage, tmp_path, monkeypatch):
+    """Kill -9 in the middle, the machine's disk lost: the same command, with a trial more, goes on elsewhere.
+
+    Nothing is done twice, Optuna has one record a trial, and the points are those of an undisturbed study in a folder.
+    """
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(MIRRORS, str(tmp_path / "mine"))
+    with s3_server() as server:
+        address = server.address("bucket/runs")
+        bucket = Bucket(address)
+        first = start_in_bucket(address, tmp_path / "one", "--board", "front")
+        deadline = time.monotonic() + 240
+        while not bucket.fetch_folder(f"{STUDY}/points/t000-50pct") and time.monotonic() < deadline:
+            assert first.poll() is None, first.stdout.read()
+            time.sleep(0.2)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        (tmp_path / "one").rename(tmp_path / "lost")  # workers that outlive the driver for a moment may still write
+        killed = bucket.read(f"{STUDY}/points/t000-50pct/point.json")
+
+        more = ("--board", "front", "--trials", "3", "--polish-epochs", "1")
+        said = sweep_in_bucket(address, tmp_path / "two", *more)
+        assert "is gone: going on where it stopped" in said
+        assert "dense network: epoch" not in said, "the dense network is trained once"
+        assert "asked about" not in said, "and asked once"
+        assert bucket.read(f"{STUDY}/points/t000-50pct/point.json") == killed, "finished work is done once"
+        assert records(bucket) == {(slot, "COMPLETE"): 1 for slot in range(3)}
+        left = bucket.names(STUDY)
+        assert not [name for name in left if name.startswith("trials/") or "claim" in name], left
+        bucket.fetch_file(f"{STUDY}/front.json")
+    undisturbed, resumed = points_of(front_of(storage)), points_of(front_of(bucket.root))
+    assert len(undisturbed) == 4
+    assert sum("polished" not in name for name in resumed) == 6
+    assert any("polished" in name for name in resumed)
+    assert undisturbed.items() <= resumed.items()
+
+
 CLIENT = """
 import sys, numpy as np, mlflow
 assert not any(name in sys.modules for name in ("nasprune", "torch"))
 data = np.load(sys.argv[1])
 mlflow.set_tracking_uri(sys.argv[2])
-model = mlflow.pyfunc.load_model("models:/scenes-resnet10@champion")
+model = mlflow.pyfunc.load_model("models:/scenes-tests.system.own-network@champion")
 logits = model.predict(data["images"])["logits"]
 try:
     import nasprune
@@ -217,14 +266,10 @@ def test_promoted_model_needs_nothing_of_ours(storage, tmp_path):
     from nasprune.data import load
     from nasprune.record import read_record
 
-    done = subprocess.run(
-        [sys.executable, ROOT / "sweep" / "promote.py", "--study", STUDY, "--storage", storage,
-         "--max-macs-ratio", "0.5", "--alias", "champion"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = promote(storage, "--study", STUDY, "--max-macs-ratio", "0.5", "--alias", "champion")
     assert done.returncode == 0, done.stdout + done.stderr
     client, _ = runs(storage)
-    version = client.get_model_version_by_alias("scenes-resnet10", "champion")
+    version = client.get_model_version_by_alias("scenes-tests.system.own-network", "champion")
     record = read_record(storage / STUDY / "points" / version.tags["point"])
     data = load(data_settings(record["data"]), storage / "shared" / "data")
     test = data.split.test
@@ -257,11 +302,9 @@ def test_promoting_a_changed_point_is_refused(storage, tmp_path):
     point = next(point for point in front_of(copy)["points"] if point["on_front"])
     path = copy / STUDY / point["artifact"] / "point.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.999}))
-    done = subprocess.run(
-        [sys.executable, ROOT / "sweep" / "promote.py", "--study", STUDY, "--storage", copy,
-         "--tracking-uri", f"sqlite:///{storage}/mlflow/mlflow.db", "--point", point["point"], "--alias", "champion"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    tracked = f"sqlite:///{storage}/mlflow/mlflow.db"
+    chosen = ("--study", STUDY, "--point", point["point"], "--alias", "champion")
+    done = promote(copy, *chosen, "--tracking-uri", tracked)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "logged was 0.9990" in done.stderr

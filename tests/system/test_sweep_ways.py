@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
 from tests.system import own
-from tests.system.studies import OWN, ROOT, front_of, runs, sweep
+from tests.system.studies import front_of, promote, runs, sweep
 
 BANDS = ("--bands", "3,1")
 
@@ -21,9 +20,13 @@ pytestmark = [
 ]
 
 
-def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path):
-    """With early stopping every trial has a first point, some no second; running again changes nothing."""
-    stopping = (*OWN, "--trials", "5", "--reduction-factor", "8", "--budgets", "0.5,0.2,0.1")
+def test_stopped_trials_stay_stopped_and_keep_their_points(tmp_path, monkeypatch):
+    """With early stopping every trial has a first point, some no second; running again changes nothing.
+
+    Two trials run at once.
+    """
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2}')
+    stopping = ("--trials", "5", "--reduction-factor", "8", "--budgets", "0.5,0.2,0.1")
     done = sweep(tmp_path, *stopping)
     assert done.returncode == 0, done.stdout + done.stderr
     front = front_of(tmp_path, "own")
@@ -54,7 +57,7 @@ def storage(tmp_path_factory):
 @pytest.fixture(scope="module")
 def targets(storage):
     """The first of them, with a trial for each budget; gives what it said."""
-    done = sweep(storage, *OWN, *BANDS, "--mode", "target")
+    done = sweep(storage, *BANDS, "--mode", "target")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -68,11 +71,7 @@ def test_bands_from_images_to_the_registered_model(storage, targets):
     point = front_of(storage, "own")["points"][0]
     record = json.loads((storage / "own" / point["artifact"] / "point.json").read_text())
     assert (record["bands"], record["bit_depth"]) == (2, 8)
-    chosen = ("--study", "own", "--storage", storage, "--point", point["point"], "--alias", "champion")
-    promoted = subprocess.run(
-        [sys.executable, ROOT / "sweep" / "promote.py", *chosen],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    promoted = promote(storage, "--study", "own", "--point", point["point"], "--alias", "champion")
     assert promoted.returncode == 0, promoted.stderr
     assert "# float32 (batch, 2, 32, 32), bands 3,1 over 255, in [0, 1]" in promoted.stdout
     lines = [line.strip() for line in promoted.stdout.splitlines()]
@@ -86,7 +85,7 @@ def test_bands_from_images_to_the_registered_model(storage, targets):
 
 def test_budgets_of_latency_with_round_widths_in_the_second_study_of_a_data_set(storage, targets):
     by_latency = ("--network", own.WIDE, "--cost", "latency", "--round-to", "8", "--budgets", "0.6", "--trials", "1")
-    done = sweep(storage, *OWN, *BANDS, "--study", "wide", *by_latency)
+    done = sweep(storage, *BANDS, "--study", "wide", *by_latency)
     assert done.returncode == 0, done.stdout + done.stderr
     (point,) = front_of(storage, "wide")["points"]
     assert point["cost"] == "latency"
