@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -124,8 +125,12 @@ def _from_function(module: str, function: str, classes: int, bands: int) -> nn.M
         takes = inspect.signature(make).parameters
         known = {"num_classes": classes, "in_channels": bands}
         network = make(**{key: value for key, value in known.items() if key in takes})
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{given}, but calling it failed: {error}; expected a function of num_classes") from error
+    except Exception as error:  # it is the user's code, which may raise anything
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise SettingsError(
+            f"{given}, but calling it failed: {' '.join(str(error).split()) or type(error).__name__} "
+            f"({where.filename}:{where.lineno}); expected a function of num_classes"
+        ) from error
     if not isinstance(network, nn.Module):
         raise SettingsError(f"{given}, which returned {type(network).__name__}; expected a torch.nn.Module")
     return _taking(bands, network, f"{module}:{function}")

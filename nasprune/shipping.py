@@ -22,9 +22,9 @@ import torch
 
 from nasprune.artifact import Artifact, load_data, read_artifact
 from nasprune.commandline import OneLineParser, in_one_line
-from nasprune.errors import ArtifactError
+from nasprune.errors import DataError
 from nasprune.export import export_onnx
-from nasprune.files import write_json
+from nasprune.files import replacing, write_json
 from nasprune.provenance import processor
 from nasprune.record import BOARD_FILES, BOARD_REPORT, about
 from nasprune.runtime import evaluate_onnx, onnx_session
@@ -73,31 +73,28 @@ def ship(artifact: Artifact, data: SceneData, directory: Path) -> dict[str, Meas
     Args:
         artifact: The point.
         data: The data set it was trained on.
-        directory: Where the files go; those already there are replaced.
+        directory: Where the files go, from one call at a time; those already there are replaced, once both are whole.
 
     Returns:
         By precision, as `BOARD_FILES`.
 
     Raises:
-        ArtifactError: if they cannot be written.
-        DataError: if what they measure cannot be.
+        DataError: if they, or what they measure, cannot be written.
     """
     paths = {precision: directory / name for precision, name in BOARD_FILES.items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write to {directory} ({error.strerror}); choose another folder") from error
+    with replacing(paths["float32"]) as float32, replacing(paths["int8"]) as int8:
         export_onnx(
-            artifact.network, artifact.statistics, data.image_size, paths["float32"],
-            batch=1, about=about(artifact.record),
-        )  # fmt: skip
+            artifact.network, artifact.statistics, data.image_size, float32, batch=1, about=about(artifact.record)
+        )
         quantise(
-            paths["float32"], paths["int8"], data.pixels("train", batch_size=1),
+            float32, int8, data.pixels("train", batch_size=1),
             whole=not _needs_more_than_8_bits(data.images.bit_depth, artifact.statistics.deviation),
         )  # fmt: skip
-    except OSError as error:
-        raise ArtifactError(
-            f"files for the board cannot be written to {directory} ({error.strerror}); free some space, or choose "
-            "another folder"
-        ) from error
+        (directory / BOARD_REPORT).unlink(missing_ok=True)  # it is of the files that go
     measured = {precision: measure(path, artifact, data) for precision, path in paths.items()}
     write_json(
         directory / BOARD_REPORT, {"machine": processor(), **{name: asdict(each) for name, each in measured.items()}}

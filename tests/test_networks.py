@@ -91,6 +91,10 @@ def without_classes():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 9))
 
 
+def unlucky(num_classes):
+    return {}["depth"]
+
+
 NOT_A_FUNCTION = 3
 
 
@@ -147,6 +151,11 @@ def test_a_network_for_other_bands_is_named():
         ("tests.test_networks:missing", SettingsError, "has no attribute 'missing'"),
         ("no_such_package:make", SettingsError, "No module named 'no_such_package'"),
         ("tests.test_networks:NOT_A_FUNCTION", SettingsError, "calling it failed"),
+        (
+            "tests.test_networks:unlucky",
+            SettingsError,
+            r"calling it failed: 'depth' \(.*test_networks\.py:\d+\); expected",
+        ),
         ("tests.test_networks:without_classes", NetworkError, r"output of \(2, 9\) from 2 images; expected \(2, 5\)"),
         ("tests.test_networks:stubborn", NetworkError, "cannot be cut exactly at first: "),
     ],

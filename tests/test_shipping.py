@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -111,6 +112,24 @@ def test_weights_are_quantised_for_each_channel(shipped):
         and initial[node.input[1]].dims
     ]  # fmt: skip
     assert sum(scale >= 64 for scale in scales) == 12  # convolutions; the normalisation has scales, too
+
+
+def test_one_that_is_stopped_midway_leaves_what_was_there(point, monkeypatch):
+    files = [point / file for file in (*BOARD_FILES.values(), BOARD_REPORT)]
+    for file in files:
+        file.write_text("before")
+
+    def stopped(source, *_, **__):
+        assert onnx.load(source).graph.node
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shipping, "quantise", stopped)
+    data = SimpleNamespace(image_size=16, images=SimpleNamespace(bit_depth=8), pixels=lambda *_, **__: None)
+    there = sorted(point.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        ship(read_artifact(point), data, point)
+    assert [file.read_text() for file in files] == ["before"] * len(files)
+    assert sorted(point.iterdir()) == there
 
 
 def test_figures_are_all_or_none(tmp_path):

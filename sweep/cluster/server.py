@@ -35,8 +35,8 @@ _LOOK = 1.0
 """Seconds between two looks at Ray and the server."""
 _GONE = 10.0
 """Seconds without an answer after which Ray counts as stopped: a restart of Ray takes less."""
-_BEGIN = 60.0
-"""Seconds that Ray, or an earlier server that is about to end, is waited for."""
+_BEGIN = 180.0
+"""Seconds that Ray, or an earlier server that is about to end, is waited for; beside other work both may take long."""
 
 
 def main(arguments: Sequence[str]) -> int:
