@@ -144,9 +144,22 @@ def quantise(source: Path, target: Path, images: Batches, *, whole: bool) -> Non
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"WeightSymmetric": True},
             nodes_to_exclude=[] if whole else [scale.name, shift.name],
         )  # fmt: skip
+        _keep_used_operators(target)
     finally:
         logging.disable(logging.NOTSET)
         prepared.unlink(missing_ok=True)
+
+
+def _keep_used_operators(path: Path) -> None:
+    """Drop the sets of operators that no node of a file uses, which its quantiser names: a board need not know them."""
+    import onnx
+
+    model = onnx.load(path)
+    used = {node.domain for node in model.graph.node}
+    kept = [operators for operators in model.opset_import if operators.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.save(model, path)
 
 
 def _spread(images: Batches) -> Iterator[npt.NDArray[np.float32]]:

@@ -51,6 +51,7 @@ def shipped(tmp_path_factory):
 def operators(path):
     model = onnx.load(path)
     sides = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    assert [operators.domain for operators in model.opset_import] == [""]
     return {node.op_type for node in model.graph.node}, sides
 
 

@@ -79,7 +79,7 @@ class Places:
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
-    """Join or start Ray, and leave it again; within, SIGTERM is what Ctrl-C is.
+    """Join or start Ray, and leave it again; within, SIGTERM and SIGHUP are what Ctrl-C is.
 
     See `prepare_environment`, which must have been called.
 
@@ -131,8 +131,8 @@ def _mend(error: Exception) -> str:
 def ended_as_by_ctrl_c() -> Iterator[None]:
     """SIGTERM, by which Slurm, systemd, Docker and `ray job stop` end a process, does what Ctrl-C does.
 
-    Ray's own handler, outside of Python, would end it at once, with a stack trace. It is set when Ray starts, so this
-    comes after.
+    So does SIGHUP, of a terminal that is closed, but where it is ignored, as under nohup. Ray's own handler, outside of
+    Python, would end it at once, with a stack trace. It is set when Ray starts, so this comes after.
     """
     if threading.current_thread() is not threading.main_thread():  # no other may set handlers
         yield
@@ -144,11 +144,13 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             raise KeyboardInterrupt
         handler(signal.SIGINT, frame)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 @contextmanager

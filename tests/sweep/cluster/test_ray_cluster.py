@@ -15,17 +15,26 @@ from sweep.cluster.ray_cluster import Growth, Places, ended_as_by_ctrl_c, ray_cl
 @pytest.fixture
 def handlers():
     """The system's own while a test runs, whatever Ray has set in this process, and what there was afterwards."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def test_sigterm_interrupts_where_ctrl_c_is_ignored(handlers):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_a_closed_terminal_interrupt_where_ctrl_c_is_ignored(handlers, number):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pytest.raises(KeyboardInterrupt), ended_as_by_ctrl_c():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_closed_terminal_does_not_end_what_was_told_to_outlive_it(handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ended_as_by_ctrl_c():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_sigterm_goes_to_whoever_handles_ctrl_c_at_that_time(handlers):
